@@ -333,8 +333,11 @@ pub enum LostReason {
     /// The guard is a copy in a fork of the process that took the lock. Told by drivers.
     #[error("the lock belongs to the process that this one was forked from")]
     Forked,
-    /// Nobody renews the lock any more: the driver has ended before its guards. Told by drivers.
-    #[error("nobody renews the lock any more: its driver has ended")]
+    /// Nobody renews the lock any more: the driver has ended before its guards. The runtime that it ran on has ended, or
+    /// one of its threads panicked, which is a bug. Told by drivers.
+    #[error(
+        "nobody renews the lock any more: its driver, or the runtime that it ran on, has ended"
+    )]
     Unattended,
     /// The place of the lock was deleted, or something else took its place: another may have got
     /// the lock there.

@@ -1,7 +1,7 @@
 //! The task's state: the engine and its callers.
 
 use super::leaving::{Leaving, Tell};
-use super::{Call, End, NO_LIMIT, News, news, runtime_ended};
+use super::{Call, End, NO_LIMIT, News, news};
 use crate::clock;
 use crate::events::{Life, Teller, Told};
 use crate::guard::{Granted, HoldState};
@@ -285,13 +285,12 @@ impl Held {
     }
 }
 
-/// The task ends before its guards only with its runtime. Nobody will renew or report losses after that.
+/// The task ends before its guards only with its runtime, or by a bug. Nobody will renew or report losses after that.
 impl Drop for State {
     fn drop(&mut self) {
         for held in self.guards.values() {
-            let reason = LostReason::Deadline { last_failure: Some(runtime_ended()) };
             // A waker is foreign code, and must not keep the other guards from being told.
-            let _ = catch_unwind(AssertUnwindSafe(|| held.cell.lose(reason)));
+            let _ = catch_unwind(AssertUnwindSafe(|| held.cell.lose(LostReason::Unattended)));
         }
     }
 }
