@@ -307,7 +307,7 @@ impl Code {
 }
 
 /// Why a guard can no longer be sure that it holds its lock. Its text is one line, and says why the
-/// renewals failed, where that is known.
+/// renewals failed, where that is known. So it has no `source()`; [`last_failure`](Self::last_failure) is that error.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum LostReason {
@@ -317,7 +317,6 @@ pub enum LostReason {
     Deadline {
         /// Why the last renewal failed. [`None`] if none had failed since the last success: the
         /// process was stopped, say, or the answer is still outstanding.
-        #[source]
         last_failure: Option<Failure>,
     },
     /// The server said that the lease is no longer ours.
@@ -327,7 +326,6 @@ pub enum LostReason {
     #[error("the connection that held the lock is gone{}", after(.last_failure))]
     Disconnected {
         /// How the connection failed. [`None`] if it was closed from this side.
-        #[source]
         last_failure: Option<Failure>,
     },
     /// The guard is a copy in a fork of the process that took the lock. Told by drivers.
@@ -344,7 +342,6 @@ pub enum LostReason {
     #[error("{failure}")]
     Gone {
         /// It names the thing that was deleted or replaced, and says what to do.
-        #[source]
         failure: Failure,
     },
 }

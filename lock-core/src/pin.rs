@@ -141,7 +141,7 @@ impl NotPinnable {
 
 /// Why a lock was not pinned. Roll the transaction back.
 ///
-/// `E` is the error of the transaction's client.
+/// `E` is the error of the transaction's client. The text is one line that says all. Only a client's error has a `source()`, its own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PinError<E> {

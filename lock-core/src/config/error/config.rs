@@ -6,7 +6,7 @@ use crate::http::KeyError;
 use crate::sql::advisory::PrefixError;
 use alloc::string::String;
 
-/// A configuration that cannot work.
+/// A configuration that cannot work. Its text is one line that says all, so it has no `source()`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
