@@ -110,6 +110,9 @@ pub enum TimingError {
     /// The TTL is too short to be renewed in time, or longer than a day.
     #[error("the TTL must be between 1s and 24h")]
     Ttl,
+    /// The longest TTL of all that use a server's locks is longer than a day.
+    #[error("the longest TTL must not be more than 24h")]
+    LongestTtl,
     /// A request may take so long that a lease could not be renewed after one failed.
     #[error(
         "a request may take {request:?} but a lease counts as held for {} only: allow a request a third of that at most, or use a longer TTL",
@@ -121,8 +124,8 @@ pub enum TimingError {
         /// How long a lease of this TTL counts as held.
         valid: Duration,
     },
-    /// The request budget is zero.
-    #[error("a request must be allowed some time")]
+    /// The request budget is less than 10 ms, in which no server can be connected to.
+    #[error("the request timeout must be at least 10ms")]
     NoTime,
     /// The way to the server is too slow for the TTL: a lock would be lost as soon as its connection is cut.
     /// Found out by the [first connect](crate::Pace).

@@ -31,6 +31,7 @@ impl Timing {
     pub const DEFAULT_TTL: Duration = Duration::from_secs(30);
     const MIN_TTL: Duration = Duration::from_secs(1);
     const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+    const MIN_REQUEST: Duration = Duration::from_millis(10);
     const MAX_REQUEST: Duration = Duration::from_secs(5);
     const CONNECT: Duration = Duration::from_secs(10);
     const MARGIN: Duration = Duration::from_millis(1);
@@ -54,10 +55,10 @@ impl Timing {
     /// The same with another budget for each request.
     ///
     /// # Errors
-    /// [`TimingError`] if the budget is zero, or more than a third of the time that a lease counts
+    /// [`TimingError`] if the budget is less than 10 ms, or more than a third of the time that a lease counts
     /// as held: one hung request must leave room for another.
     pub fn with_request(self, request: Duration) -> Result<Self, TimingError> {
-        if request.is_zero() {
+        if request < Self::MIN_REQUEST {
             return Err(TimingError::NoTime);
         }
         if request > self.valid() / 3 {
@@ -71,10 +72,10 @@ impl Timing {
     /// [`Acquire::min_uptime`](crate::Request::Acquire::min_uptime). Without this, all are taken to have this TTL.
     ///
     /// # Errors
-    /// [`TimingError::Ttl`] if it is more than 24 h.
+    /// [`TimingError::LongestTtl`] if it is more than 24 h.
     pub fn with_longest_ttl(self, longest: Duration) -> Result<Self, TimingError> {
         if longest > Self::MAX_TTL {
-            return Err(TimingError::Ttl);
+            return Err(TimingError::LongestTtl);
         }
         Ok(Self { longest: longest.max(self.ttl), ..self })
     }
@@ -228,7 +229,16 @@ mod tests {
         assert_eq!(timing.request(), Duration::from_secs(5));
         let short = Timing::new(Duration::from_secs(1)).expect("good");
         assert!(short.request() < short.valid() / 3);
-        assert_eq!(timing.with_request(Duration::ZERO), Err(TimingError::NoTime));
+        let day = Duration::from_secs(86_400);
+        assert!(timing.with_longest_ttl(day).is_ok());
+        for longest in [day + Duration::from_nanos(1), Duration::MAX] {
+            assert_eq!(timing.with_longest_ttl(longest), Err(TimingError::LongestTtl));
+        }
+        let least = Duration::from_millis(10);
+        for request in [Duration::ZERO, least - Duration::from_nanos(1)] {
+            assert_eq!(timing.with_request(request), Err(TimingError::NoTime));
+        }
+        assert!(timing.with_request(least).is_ok());
         assert!(matches!(
             timing.with_request(Duration::from_secs(9)),
             Err(TimingError::Request { .. })

@@ -157,14 +157,14 @@ impl Config {
     }
 
     /// Sets the longest TTL that anyone has who uses the same advisory locks: 30 s by default, or this program's TTL if it is
-    /// longer. After a restart, a server knows nothing of the locks that it had granted, so no advisory lock is granted before
+    /// longer, and 24 h at most. After a restart, a server knows nothing of the locks that it had granted, so no advisory lock is granted before
     /// it has run for that long: then everybody knows that their locks are lost. For advisory locks.
     pub fn longest_ttl(mut self, longest: Duration) -> Self {
         self.settings.longest_ttl = Some(longest);
         self
     }
 
-    /// Sets the time limit of a request: at most a third of the time that a lease counts as held. The default
+    /// Sets the time limit of a request: at least 10 ms, and at most a third of the time that a lease counts as held. The default
     /// is a quarter of that time, but at most 5 s. A request includes connecting anew, so on a slow link the
     /// default grows, up to that quarter, and each step of the first connect gets 10 s. A time that is set
     /// here never grows. If it is too short, the first connect is refused.

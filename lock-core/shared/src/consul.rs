@@ -217,6 +217,13 @@ pub fn token_header(token: &str) -> Result<HeaderValue, ConfigError> {
 mod tests {
     use super::*;
 
+    /// The program may have set it, and not a URL.
+    #[test]
+    fn a_token_that_cannot_be_sent_is_told_by_its_name() {
+        let error = token_header("a\nb").expect_err("two lines").to_string();
+        assert_eq!(error, "the setting token: must be of visible ASCII characters");
+    }
+
     /// The hosts are tried one after the other, and what each of them said becomes one error.
     #[test]
     fn an_error_of_all_hosts_says_and_stays_what_theirs_did() {

@@ -139,10 +139,7 @@ impl Settings {
             Protocol::Session => Timing::new(consul::lease(ttl))?,
             Protocol::Advisory | Protocol::SqlLock => {
                 let longest = self.longest_ttl.unwrap_or(Timing::DEFAULT_TTL);
-                timing.with_longest_ttl(longest).map_err(|_| ConfigError::Parameter {
-                    name: "longest_ttl".to_string(),
-                    reason: "must not be more than 24h".to_string(),
-                })?
+                timing.with_longest_ttl(longest)?
             }
             _ => timing,
         };
@@ -329,6 +326,25 @@ mod tests {
     }
 
     #[test]
+    /// The program may have set them, and there may be no URL.
+    #[test]
+    fn a_time_that_cannot_be_is_told_by_the_name_of_its_setting() {
+        let protocol = Some(Protocol::Advisory);
+        let longest_ttl = Some(Duration::MAX);
+        let too_long = Settings { protocol, longest_ttl, ..Settings::default() };
+        let short = |request| Settings { request: Some(request), ..Settings::default() };
+        for (settings, told) in [
+            (too_long, "the longest TTL must"),
+            (short(Duration::ZERO), "the request timeout must"),
+            (short(Duration::from_nanos(1)), "the request timeout must"),
+            (short(Duration::from_millis(9)), "the request timeout must"),
+        ] {
+            let error = settings.timing(Kind::Postgres).expect_err(told).to_string();
+            assert!(error.starts_with(told), "{error}");
+        }
+        assert!(short(Duration::from_millis(10)).timing(Kind::Postgres).is_ok());
+    }
+
     fn durability_and_expiry_are_chosen_apart() {
         for durability in [None, Some(Durability::Relaxed)] {
             for expiry in [None, Some(Expiry::Observed)] {

@@ -34,10 +34,10 @@ pub enum ConfigError {
         /// The known parameters.
         known: &'static str,
     },
-    /// A parameter's value cannot be used.
-    #[error("URL parameter {name}: {reason}")]
+    /// The value of a setting cannot be used, which came from a URL's parameter or from the program.
+    #[error("the setting {name}: {reason}")]
     Parameter {
-        /// The parameter.
+        /// The URL's parameter, or the method of `Config` with this name.
         name: String,
         /// The fault of its value.
         reason: String,
