@@ -227,7 +227,7 @@ impl Config {
     }
 
     /// Sets the label that is stored with each lock, beside host and process id, for people who wait for it.
-    /// With advisory locks, the connection has it: PostgreSQL shows it as `application_name`, MySQL and
+    /// An empty one is none. With advisory locks, the connection has it: PostgreSQL shows it as `application_name`, MySQL and
     /// MariaDB as the connection attribute `holder`, which the client of lock-async cannot send yet.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.settings.label = Some(label.into());

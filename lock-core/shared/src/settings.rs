@@ -246,6 +246,7 @@ impl Settings {
 
 /// The label of a holder: its process, and a label of its own.
 pub(crate) fn labeled(process: &str, label: Option<&str>) -> String {
+    let label = label.filter(|label| !label.trim().is_empty());
     let label = label.map(|label| format!(" ({label})")).unwrap_or_default();
     let holder = format!("{process}{label}");
     let shown = holder.chars().take(table::MAX_LABEL_BYTES);
@@ -325,7 +326,6 @@ mod tests {
         }
     }
 
-    #[test]
     /// The program may have set them, and there may be no URL.
     #[test]
     fn a_time_that_cannot_be_is_told_by_the_name_of_its_setting() {
@@ -345,6 +345,7 @@ mod tests {
         assert!(short(Duration::from_millis(10)).timing(Kind::Postgres).is_ok());
     }
 
+    #[test]
     fn durability_and_expiry_are_chosen_apart() {
         for durability in [None, Some(Durability::Relaxed)] {
             for expiry in [None, Some(Expiry::Observed)] {
@@ -360,6 +361,13 @@ mod tests {
                     assert!(is_wanted, "{kind:?} {durability:?} {expiry:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_empty_label_is_none() {
+        for label in [None, Some(""), Some(" "), Some("\n")] {
+            assert_eq!(labeled("host pid 7", label), "host pid 7");
         }
     }
 
