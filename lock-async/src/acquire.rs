@@ -53,6 +53,10 @@ type OnWaiting<'a> = Box<dyn FnMut(&Progress) + Send + 'a>;
 /// # Cancel safety
 /// Dropping the future ends the wait, at any point: what the server granted meanwhile, or still grants, is
 /// released in the background. A place among the waiters of this process is lost.
+///
+/// Poll the future on, or drop it. A future that is kept and not polled any more, as after a `select!` on `&mut future`,
+/// still waits. If the lock is granted meanwhile, the future holds it, the lock is renewed until the future is dropped, and
+/// [`Locks::shutdown`](crate::Locks::shutdown) counts it as a guard.
 #[must_use = "nothing is asked for before it is awaited"]
 pub struct Acquire<'a> {
     locks: Locks,
@@ -235,7 +239,8 @@ impl fmt::Debug for Acquire<'_> {
 /// its own can await it.
 ///
 /// # Cancel safety
-/// Dropping it ends the wait, at any point, and leaves no lock behind.
+/// Dropping it ends the wait, at any point, and leaves no lock behind. Kept unpolled, it may hold the lock; see
+/// [`Acquire`](Acquire#cancel-safety).
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquiring<'a>(Pin<Box<dyn Future<Output = Result<Guard, Error>> + Send + 'a>>);
 

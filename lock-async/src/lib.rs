@@ -77,6 +77,9 @@
 //! flight belongs to the task, and not to the future that wanted it. Dropping a future or a guard sends the task a
 //! message. The task ends an abandoned wait in a server's queue, with its connection.
 //!
+//! A future of an acquire that is kept, but not polled any more, still waits for the lock and then holds it. Drop such a
+//! future; see [`Acquire`](Acquire#cancel-safety).
+//!
 //! # Runtimes
 //!
 //! [`Locks::connect`] starts the task on the current tokio runtime, which needs its timer, and its I/O

@@ -88,6 +88,8 @@ impl Locks {
     /// Dropping the future gives the wait up, at any point: what the server granted meanwhile, or
     /// still grants, is released in the background. A place among the waiters of this process is
     /// lost.
+    ///
+    /// Poll the future on, or drop it: one that is kept unpolled may hold the lock; see [`Acquire`](Acquire#cancel-safety).
     pub async fn lock(
         &self,
         name: impl TryInto<LockName, Error: Into<Error>>,

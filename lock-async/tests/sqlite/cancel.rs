@@ -1,7 +1,7 @@
 //! Futures dropped anywhere: no lock stays behind, and the connection stays in step.
 
 use crate::{LONG, Place, SOON, is_freed};
-use lock_async::{Guard, Locks};
+use lock_async::{Admin, Config, Guard, Locks, ShutdownError};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
@@ -186,4 +186,29 @@ async fn a_panic_while_waiting_or_holding_leaves_nothing() {
     guard.release().await.expect("released");
     is_freed(&locks, &others, "a").await;
     is_freed(&locks, &others, "b").await;
+}
+
+/// As after a `select!` on `&mut future`.
+#[tokio::test]
+async fn an_acquire_that_is_kept_unpolled_holds_its_lock_until_it_is_dropped() {
+    let place = Place::new();
+    let config = Config::sqlite(place.path()).ttl(LONG).request_timeout(Duration::from_secs(1));
+    let locks = Locks::open(config.clone()).await.expect("opened");
+    let (others, mut admin) = (place.locks(LONG).await, Admin::open(config).await.expect("opened"));
+    let first = others.lock("a").await.expect("acquired");
+    let mut kept = Box::pin(locks.lock("a"));
+    let polled = poll_fn(|cx| Poll::Ready(kept.as_mut().poll(cx).is_pending())).await;
+    assert!(polled, "another has it");
+    first.release().await.expect("released");
+    let granted = async {
+        while admin.status("a").await.expect("asked").and_then(|lock| lock.hold).is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, granted).await.expect("soon");
+    // The task asks for this one after it has the answer about the other.
+    locks.lock("b").await.expect("acquired").release().await.expect("released");
+    assert_eq!(locks.shutdown().await, Err(ShutdownError::Held { guards: 1 }));
+    drop(kept);
+    assert!(others.try_lock_for("a", SOON).await.expect("asked").is_some());
 }
