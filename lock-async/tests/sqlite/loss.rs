@@ -36,7 +36,7 @@ async fn a_blocked_file_means_lost_by_the_deadline() {
         () = tokio::time::sleep(SOON) => panic!("not told"),
     };
     assert!(matches!(reason, LostReason::Deadline { .. }), "{reason:?}");
-    assert!(reason.to_string().ends_with("database is locked"), "{reason}");
+    assert!(reason.to_string().ends_with("database is locked)"), "{reason}");
     assert!(blocked.elapsed() <= VALID + LATE, "told after {:?}", blocked.elapsed());
     assert!(!guard.is_held());
     assert_eq!(guard.remaining(), Duration::ZERO);
