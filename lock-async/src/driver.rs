@@ -53,6 +53,8 @@ struct Shared {
     /// because the task may have been using it.
     process: Process,
     calls: mpsc::UnboundedSender<Call>,
+    /// The time that a grant counts.
+    valid: Duration,
     /// The time after which an unreleased lock ends by itself.
     within: Duration,
     /// The result of the task, once it has ended in order.
@@ -92,9 +94,14 @@ impl Driver {
     /// Starts the task on the current runtime. An unreleased lock ends by itself `within` that time.
     pub(crate) fn start<F: Backends>(engine: Engine, backends: F, within: Duration) -> Self {
         let (calls, heard) = mpsc::unbounded_channel();
-        let end = Arc::new(OnceLock::new());
+        let (valid, end) = (engine.timing().valid(), Arc::new(OnceLock::new()));
         tokio::spawn(Pump::new(engine, backends, heard, within, end.clone()).run());
-        Self(Arc::new(Shared { process: Process::current(), calls, within, end }))
+        Self(Arc::new(Shared { process: Process::current(), calls, valid, within, end }))
+    }
+
+    /// The time that a grant or renewal counts.
+    pub(crate) fn valid_for(&self) -> Duration {
+        self.0.valid
     }
 
     pub(crate) fn is_forked(&self) -> bool {

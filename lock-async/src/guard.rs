@@ -15,7 +15,7 @@ use lock_shared::pin::Pins;
 use lock_shared::threads::apart;
 use lock_shared::wish::Wish;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -205,6 +205,11 @@ impl fmt::Debug for Guard {
             .finish_non_exhaustive()
     }
 }
+
+/// A panic elsewhere leaves nothing half changed here: a guard's state is in atomics, and behind mutexes under which no foreign
+/// code runs. As in lock-sync, where the compiler sees that.
+impl UnwindSafe for Guard {}
+impl RefUnwindSafe for Guard {}
 
 /// A grant.
 pub(crate) struct Granted {

@@ -6,6 +6,7 @@ use crate::keeper::Watch;
 use lock_core::LostReason;
 use std::fmt;
 use std::future::Future;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -59,6 +60,10 @@ async fn wait(cell: Arc<HoldState>) -> LostReason {
         told.await;
     }
 }
+
+/// As for [`Guard`](crate::Guard). A poll that panics, by its task's waker, leaves a future that panics when it is polled again.
+impl UnwindSafe for Lost {}
+impl RefUnwindSafe for Lost {}
 
 impl fmt::Debug for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -116,7 +116,7 @@ pub use acquire::Acquire;
 pub use admin::{Admin, Observer};
 pub use cancel::Cancel;
 pub use guard::Guard;
-pub use lock_core::admin::{Hold, Leader, LockState};
+pub use lock_core::admin::{Hold, Leader, LockState, PurgeError};
 pub use lock_core::config::{
     Busy, ConfigError, Durability, Error, Expiry, Protocol, ReleaseError, ShutdownError,
     WithLockError,
@@ -125,10 +125,13 @@ pub use lock_core::http::KeyError;
 pub use lock_core::sql::Refusal;
 pub use lock_core::sql::advisory::{Key, Prefix, PrefixError};
 pub use lock_core::{
-    ClaimError, Failure, Fence, Holder, LockName, LostReason, Mode, NameError, NotPinnable,
-    PinError, PinParam, PinStatement, TableError, TableName, TimingError,
+    ClaimError, Code, Failure, Fence, Holder, LeaseVersion, LockName, LostReason, Mode, NameError,
+    NotPinnable, PinError, PinParam, PinStatement, Place, TableError, TableName, TimingError,
 };
 #[doc(inline)]
 pub use lock_shared::Config;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+#[doc(inline)]
+pub use lock_shared::factory::Fault;
 pub use locks::{Locks, Progress, Wait};
 pub use pin::PinTransaction;

@@ -132,7 +132,7 @@ async fn a_release_is_asked_for_once_also_if_nobody_waits_for_its_end() {
     let (calls, mut heard) = mpsc::unbounded_channel();
     let timing = Timing::new(Duration::from_secs(30)).expect("good");
     let (process, end, within) = (Process::current(), Arc::default(), timing.ttl());
-    let driver = Driver(Arc::new(Shared { process, calls, within, end }));
+    let driver = Driver(Arc::new(Shared { process, calls, valid: timing.valid(), within, end }));
     let wish = Arc::new(Wish::new("a").expect("a name"));
     let mut engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
     let id = wish.begin(&mut engine, clock::now(), None);

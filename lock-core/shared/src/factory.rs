@@ -3,7 +3,7 @@
 use lock_core::Failure;
 use std::error::Error;
 
-/// What the function's errors are turned into.
+/// What the errors of a function that makes connections are turned into, for `Locks::from_postgres` and its like.
 pub type Fault = Box<dyn Error + Send + Sync>;
 
 /// The failure to connect because of the function's error.

@@ -5,5 +5,6 @@ mod docs;
 mod examples;
 mod recipes;
 mod requests;
+mod siblings;
 mod signatures;
 mod statements;

@@ -114,7 +114,7 @@ async fn the_clock_is_looked_at_while_a_lock_is_held() {
     let (calls, mut heard) = mpsc::unbounded_channel();
     let timing = Timing::new(Duration::from_secs(86_400)).expect("good");
     let (process, end, within) = (Process::current(), Arc::default(), timing.ttl());
-    let driver = Driver(Arc::new(Shared { process, calls, within, end }));
+    let driver = Driver(Arc::new(Shared { process, calls, valid: timing.valid(), within, end }));
     let engine = Engine::new(table::capabilities("me", false), Config::new(timing, 1));
     let mut state = super::super::state::State::new(engine, within);
     assert_eq!(state.timer(clock::now()), NO_LIMIT);
