@@ -251,7 +251,8 @@ impl Contention {
             back_off.reset();
         }
         let ends = holder.map(|holder| cx.now.after(holder.expires_in));
-        self.next_look(ends, sent, back_off, cx)
+        let turn = ends.map(|at| at.after(self.line.patience(self.line.ahead_now(), cx)));
+        self.next_look(turn, sent, back_off, cx)
     }
 
     /// The time of the next try for a lock that is free, and left to those ahead.
@@ -264,13 +265,14 @@ impl Contention {
     ) -> Instant {
         self.next_action = self.on_busy;
         self.line.is_at(place, cx.now);
-        self.next_look(Some(cx.now), sent, back_off, cx)
+        let turn = cx.now.after(self.line.patience_left(cx));
+        self.next_look(Some(turn), sent, back_off, cx)
     }
 
-    /// The time of the next try for a lock that is free at `free_at`, if that is known.
+    /// The time of the next try for a lock that those ahead have had the time to claim by `turn`, if that is known.
     fn next_look(
         &mut self,
-        free_at: Option<Instant>,
+        turn: Option<Instant>,
         sent: Instant,
         back_off: &mut BackOff,
         cx: &mut Context<'_>,
@@ -279,7 +281,6 @@ impl Contention {
         let told = cx.notified_since.is_some_and(|since| since <= sent);
         let told = told && notified != Some(0) && self.line.has_ticket();
         let soonest = cx.now.after(cx.timing.back_off(0, cx.round_trip));
-        let turn = free_at.map(|at| at.after(self.line.patience(self.line.ahead_now(), cx)));
         if let (Some(at), true) = (turn, told && self.line.is_near()) {
             back_off.reset();
             if self.line.ahead_now() == 0 {

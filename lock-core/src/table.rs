@@ -30,8 +30,8 @@
 //! A row that was freed is left to the next ticket for a quarter of the time for which it was taken, 20 ms at least and
 //! 250 ms at most; after that to two tickets, then to four, to eight, and so on. A claim that has waited for the row goes by an
 //! earlier time, and finds it freed later: that counts as just now, up to a second. More than that is a clock that was set back, and
-//! then whoever claims it first has it. So waiters that have died cost a moment, and
-//! never the lock. Whoever has no ticket comes after all that have one, and whoever does not wait takes what is free. A waiter that
+//! then whoever claims it first has it. So waiters that have died or given up cost a moment for each
+//! doubling of their number, and never the lock. Whoever has no ticket comes after all that have one, and whoever does not wait takes what is free. A waiter that
 //! slept through its turn, and a row whose history went backwards (it was removed, or restored), lead to a new ticket.
 //!
 //! The owner is a number that is never used for a second hold, so it identifies one hold: a late
@@ -40,6 +40,11 @@
 use crate::capabilities::Capabilities;
 use crate::request::Action;
 use alloc::sync::Arc;
+use core::time::Duration;
+
+/// How long a row that was freed is left to the next ticket, at least and at most: a quarter of the time for which it was taken.
+/// The statements have the same numbers.
+pub(crate) const GRACE: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(250)];
 
 /// The longest label that is stored, in bytes.
 pub const MAX_LABEL_BYTES: usize = 255;

@@ -371,7 +371,7 @@ fn waiters_that_begin_all_at_once_do_not_take_the_line_for_slow() {
 #[test]
 fn waiters_of_a_lock_that_is_held_for_long_look_a_few_times_in_a_turn() {
     let hold = Duration::from_secs(1);
-    for (contenders, told, untold) in [(8, 11.0, 42.0), (64, 48.0, 53.0)] {
+    for (contenders, told, untold) in [(8, 14.0, 46.0), (64, 48.0, 95.0)] {
         for (notifies, requests) in [(true, told), (false, untold)] {
             let crowd = Crowd::new(contenders, notifies, 8).that_holds_for(hold);
             goes_round_from_now_on(crowd, Round { requests, held: 0.9, ..UNTOLD });

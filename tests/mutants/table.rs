@@ -221,7 +221,7 @@ const OF_LOCKS: &[Mutant] = &[
     Mutant {
         name: "who is behind waits for those ahead, for ever",
         file: "contention.rs",
-        after: "fn next_look(",
+        after: "fn after_denial(",
         good: "at.after(self.line.patience(self.line.ahead_now(), cx))",
         bad: "if self.line.ahead_now() > 0 { Instant::END } else { at }",
         shown_by: Shown::TableThatTells,

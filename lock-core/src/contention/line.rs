@@ -4,7 +4,7 @@
 //! one claims what was freed, and the others ask nothing:
 //!
 //! * Where the server notifies, those near the front are notified whose turn it is. The others are not, for a
-//!   notification wakes all that listen.
+//!   notification wakes all that listen. Where a hold takes [long](SLOW), notifications are rare, and all are notified.
 //! * A waiter that is not notified looks in proportion to its distance and to the time that a turn takes: once in seven
 //!   eighths of what is ahead, once in half of it if it is near, and [`LOOKS`] times in a turn when it is the next.
 //! * That time is the mean of many turns, and is known to the next attempt of the same process if that follows soon: a few
@@ -12,13 +12,16 @@
 //!   misses its own. So whoever has seen few looks once in a third of what is ahead.
 //! * Where all begin at once, the first turns are slow, for the server is busy with their claims. So each waiter begins as if a
 //!   turn took 2 ms at most, and twice as much with each look.
-//! * Those ahead may have died. Whoever is near and is notified of nothing more looks once they have had the time to claim.
-//!   Nobody near sleeps for more than a second without being notified, and nobody at all for more than eight.
+//! * Those ahead may have died. Whoever is notified of nothing more looks once they have had the time to claim, by the
+//!   [server's rule](GRACE): whoever comes later is passed over by those that came after it.
+//!   Nobody sleeps for more than a second without being notified, unless those ahead have more time than that to claim.
 //! * While nothing changes, all look less often by and by: an eighth of that time apart.
 
+use crate::fence::Fence;
 use crate::outcome::{Holder, Place};
 use crate::request::Turn;
 use crate::slot::Context;
+use crate::table::GRACE;
 use crate::time::Instant;
 use crate::timing::Timing;
 use core::time::Duration;
@@ -27,13 +30,12 @@ use core::time::Duration;
 const NEAR: u64 = 8;
 /// A waiter with as many ahead of it need not be. Between the two, it stays as it was.
 const FAR: u64 = 16;
+/// Where a hold takes so long, each waiter is to be notified, until one takes less than half of that.
+const SLOW: Duration = Duration::from_millis(500);
 /// Of how many turns the mean is known, about. Older ones count ever less.
 const MEMORY: u32 = 256;
 /// How often the next in line looks in the time of a turn.
 const LOOKS: u32 = 6;
-/// How long a waiter gives the one ahead of it to claim what was freed, at least and at most. In each such time again, as
-/// many more are given up.
-const PATIENCE: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(500)];
 
 /// The place of one waiter, and what it knows of the line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +48,8 @@ pub(super) struct Line {
     pace: Pace,
     /// How often it has looked.
     looks: u32,
+    /// How often in a row it was told that nobody has the lock, and that it is left to those ahead, who did not claim it.
+    reserved: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -68,6 +72,8 @@ struct Seen {
     since: Instant,
     /// The last ticket that had its turn; unknown where there are none.
     served: Option<u64>,
+    /// The fence of the holder, where it is known.
+    fence: Option<Fence>,
 }
 
 /// How long turns take, as far as it was seen.
@@ -77,6 +83,17 @@ pub(crate) struct Pace {
     turns: u32,
     /// The same of what was seen last.
     last: Option<Duration>,
+}
+
+impl Seen {
+    /// Whether the same hold goes on: each grant has a fence of its own. Where that is not told, a hold that began after this was
+    /// seen is another. One that begins in the server's future says nothing: its clock was set back.
+    fn is_still(self, holder: &Holder, fence: Option<Fence>, now: Instant) -> bool {
+        match (self.fence, fence) {
+            (Some(old), Some(new)) => old == new,
+            _ => holder.held_for.is_zero() || holder.held_for >= now.since(self.at),
+        }
+    }
 }
 
 impl Pace {
@@ -112,6 +129,7 @@ impl Default for Line {
             seen: None,
             pace: Pace::default(),
             looks: 0,
+            reserved: 0,
         }
     }
 }
@@ -158,45 +176,56 @@ impl Line {
 
     /// Another has the lock. Whether that is news.
     pub(super) fn sees_holder(&mut self, holder: &Holder, now: Instant) -> bool {
+        let fence = holder.watched.map(|(version, _)| version.fence);
+        let same = self.seen.is_some_and(|seen| seen.is_still(holder, fence, now));
+        let since = match self.seen {
+            Some(seen) if same => seen.since,
+            _ => now.before(holder.held_for),
+        };
         if let Some(place) = holder.place {
-            self.stands_at(place);
+            self.stands_at(place, now.since(since));
         }
         let served = self.place.map(|place| place.ticket.saturating_sub(place.ahead + 1));
-        let same = self.seen.is_some_and(|seen| holder.held_for >= now.since(seen.at));
-        let since = if same {
-            self.seen.map_or(now, |seen| seen.since)
-        } else {
-            now.before(holder.held_for)
-        };
         let known = self.seen.is_some();
-        self.has_come_to(Seen { at: now, since, served }, !same);
+        self.reserved = 0;
+        self.has_come_to(Seen { at: now, since, served, fence }, !same);
         known && !same
     }
 
     /// Nobody has the lock, and it is left to those ahead.
     pub(super) fn is_at(&mut self, place: Place, now: Instant) {
-        self.stands_at(place);
+        self.stands_at(place, self.age(now));
         let served = Some(place.ticket.saturating_sub(place.ahead + 1));
-        self.has_come_to(Seen { at: now, since: now, served }, false);
+        // Where the line moves on, those ahead are alive.
+        let moves = self.seen.is_some_and(|seen| seen.served != served);
+        self.reserved = if moves { 0 } else { self.reserved.saturating_add(1) };
+        self.has_come_to(Seen { at: now, since: now, served, fence: None }, false);
     }
 
     /// It is the turn of this ticket. Whether the line has moved on.
     pub(super) fn hears(&mut self, ticket: u64, now: Instant) -> bool {
         let Some(place) = self.place else { return false };
+        self.reserved = 0;
         let ahead = self.ahead(ticket);
         if ahead >= place.ahead {
             return false;
         }
-        self.stands_at(Place { ahead, ..place });
+        self.stands_at(Place { ahead, ..place }, self.age(now));
         let served = Some(ticket.saturating_sub(1));
-        self.has_come_to(Seen { at: now, since: now, served }, false);
+        self.has_come_to(Seen { at: now, since: now, served, fence: None }, false);
         true
     }
 
-    fn stands_at(&mut self, place: Place) {
+    /// The time since it has seen that the line had come so far.
+    fn age(&self, now: Instant) -> Duration {
+        self.seen.map_or(Duration::ZERO, |seen| now.since(seen.since))
+    }
+
+    /// It has this place, and a hold took so long, or takes so long by now.
+    fn stands_at(&mut self, place: Place, hold: Duration) {
         let first = self.place.is_none_or(|known| known.ticket != place.ticket);
-        let limit = if first || self.is_near { FAR } else { NEAR };
-        self.is_near = place.ahead < limit;
+        let (limit, slow) = if first || self.is_near { (FAR, SLOW / 2) } else { (NEAR, SLOW) };
+        self.is_near = place.ahead < limit || hold >= slow;
         self.place = Some(place);
     }
 
@@ -226,16 +255,31 @@ impl Line {
         self.place.map_or(0, |place| place.ahead)
     }
 
-    /// How long so many ahead may take until one of them has claimed what is free. Whoever keeps to no order lets them go
-    /// first by a round trip each.
+    /// How long so many ahead may take until one of them has claimed what is free. In each grace, as many more are given up.
+    /// Whoever keeps to no order lets them go first by a round trip each.
     pub(super) fn patience(&self, ahead: u64, cx: &Context<'_>) -> Duration {
-        let ahead = ahead.min(FAR);
         if self.order == Order::Loose {
-            return cx.timing.back_off(0, cx.round_trip) * u32::try_from(ahead).unwrap_or_default();
+            let ahead = u32::try_from(ahead.min(FAR)).unwrap_or_default();
+            return cx.timing.back_off(0, cx.round_trip) * ahead;
         }
-        let [least, most] = PATIENCE;
-        let one = (self.pace.turn().unwrap_or_default() * 2).clamp(least, most);
-        one * (u64::BITS - ahead.leading_zeros())
+        self.grace() * graces(ahead)
+    }
+
+    /// How long those ahead may still take, once it was told that what is free is left to them: at least one grace more. That may
+    /// be longer than it thinks, and has to be met before it is over for those behind, too; so it looks after ever longer
+    /// parts of the time for which it has waited.
+    pub(super) fn patience_left(&self, cx: &Context<'_>) -> Duration {
+        let ahead = self.ahead_now();
+        let Some(again) = self.reserved.checked_sub(1) else { return self.patience(ahead, cx) };
+        let doublings = again / graces(ahead).max(1);
+        let [_, most] = GRACE;
+        (self.grace() * (1 << doublings.min(4))).min(most)
+    }
+
+    /// How long the server leaves what was freed to the next ticket: as long as turns take, so long it was taken, about.
+    fn grace(&self) -> Duration {
+        let [least, most] = GRACE;
+        (self.pace.turn().unwrap_or_default() / 4).clamp(least, most)
     }
 
     /// How long to wait until the next look, once it is known how long a turn takes. With `told`, it is notified when it is
@@ -243,14 +287,14 @@ impl Line {
     pub(super) fn looks_after(&mut self, told: bool, cx: &Context<'_>) -> Option<Duration> {
         let (turn, seen) = self.pace.turn().zip(self.seen)?;
         let (ahead, age) = (self.ahead_now(), cx.now.since(seen.since));
-        let [_, most] = PATIENCE;
+        let [_, most] = GRACE;
         if ahead == 0 {
+            // What is freed is left to it for no longer.
             return Some((turn / LOOKS).max(age / 8).min(most));
         }
         let until_near = if told { ahead.saturating_sub(NEAR / 2).max(1) } else { ahead };
         let turns = u32::try_from(until_near).unwrap_or(u32::MAX);
-        let second = Timing::MAX_BACK_OFF;
-        let longest = if ahead < NEAR { second } else { (turn * 8).clamp(second, second * 8) };
+        let longest = self.patience(ahead, cx).max(Timing::MAX_BACK_OFF);
         let all = turn.saturating_mul(turns);
         let pause = if !self.pace.is_known() {
             all / 3
@@ -281,8 +325,14 @@ impl Line {
         let place = self.place.map(|place| Place { ticket: ticket(place.ticket), ..place });
         let seen = |seen: Seen| {
             let served = seen.served.map(&ticket);
-            Seen { at: sent_at(seen.at), since: Instant::default(), served }
+            Seen { at: sent_at(seen.at), since: Instant::default(), served, fence: None }
         };
-        Self { place, seen: self.seen.map(seen), pace: Pace::default(), looks: 0, ..self.clone() }
+        let (place, seen) = (place, self.seen.map(seen));
+        Self { place, seen, pace: Pace::default(), looks: 0, reserved: 0, ..self.clone() }
     }
+}
+
+/// The number of graces until so many are given up.
+fn graces(ahead: u64) -> u32 {
+    u64::BITS - ahead.leading_zeros()
 }

@@ -33,6 +33,8 @@ pub(super) struct Client {
     pub(super) attempts: Vec<Attempt>,
     /// What was denied or failed last.
     pub(super) refused: BTreeMap<(Action, Owner), Refusal>,
+    /// Since when it was counted, and how often it has asked whether an owner can have its lock: to see more, not to tell more.
+    pub(super) looks: Aside<BTreeMap<Owner, (Instant, u32)>>,
     /// Every owner that it has claimed as: to see more, not to tell more.
     pub(super) owners: Aside<BTreeSet<Owner>>,
     /// For each of its connections, when the last question about the session was sent that was
@@ -101,6 +103,7 @@ impl Client {
             opens: scope.opens,
             attempts: Vec::new(),
             refused: BTreeMap::new(),
+            looks: Aside(BTreeMap::new()),
             owners: Aside(BTreeSet::new()),
             confirmed: Aside(BTreeMap::new()),
             aliases: BTreeMap::new(),
@@ -115,6 +118,7 @@ impl Client {
         self.asleep = None;
         self.attempts.clear();
         self.refused.clear();
+        self.looks.0.clear();
         self.owners.0.clear();
         self.confirmed.0.clear();
         self.aliases.clear();

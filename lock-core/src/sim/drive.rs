@@ -86,6 +86,9 @@ impl<S: Server> World<S> {
         let owners = owners(Some(&request), &claims, from);
         let result = back_off::sent(&self.clients[at].refused, now, action, &owners);
         self.judge(Check::BackOff, result);
+        if matches!(action, Action::Acquire | Action::Probe) {
+            self.count_looks(at, now, &claims);
+        }
         let others = self.exchanges.iter().filter(|other| other.awaited && other.from == from);
         // A request whose session has ended is about nobody any more.
         let engine = &self.clients[at].engine;
@@ -115,6 +118,19 @@ impl<S: Server> World<S> {
         };
         let place = self.exchanges.partition_point(|other| other.key() < exchange.key());
         self.exchanges.insert(place, Arc::new(exchange));
+    }
+
+    fn count_looks(&mut self, at: usize, now: Instant, claims: &[Claim]) {
+        for claim in claims {
+            let ttl = self.timing_of(at, claim.owner).ttl();
+            let (since, looks) = self.client(at).looks.0.entry(claim.owner).or_insert((now, 0));
+            if since.after(ttl) < now {
+                (*since, *looks) = (now, 0);
+            }
+            *looks += 1;
+            let result = back_off::looked(*looks, claim);
+            self.judge(Check::BackOff, result);
+        }
     }
 
     /// Closes a connection, if one is to be closed: the driver hears nothing more on it.

@@ -9,7 +9,7 @@ const LEFT: Duration = Duration::from_secs(20);
 
 /// Somebody who has just got the lock, and our place in the line.
 fn next_holder(place: Option<Place>) -> Holder {
-    but(holder("somebody", LEFT), |it| (it.held_for, it.place) = (Duration::ZERO, place))
+    but(holder("somebody", LEFT), |it| (it.held_for, it.place) = (NANO, place))
 }
 
 fn at(ticket: u64, ahead: u64) -> Option<Place> {
@@ -82,7 +82,7 @@ fn a_slow_pace_is_believed_step_by_step() {
 }
 
 #[test]
-fn nobody_near_sleeps_for_more_than_a_second_and_nobody_at_all_for_more_than_eight() {
+fn nobody_sleeps_for_more_than_a_second_or_than_those_ahead_have_to_claim() {
     for (ahead, most) in [(7, 1), (1_000, 1), (1_000_000, 1)] {
         assert!(pause_at(ahead) <= Duration::from_secs(most));
     }
@@ -91,7 +91,8 @@ fn nobody_near_sleeps_for_more_than_a_second_and_nobody_at_all_for_more_than_eig
     scene.now = START.after(Duration::from_secs(15));
     scene.denies_for(&look, next_holder(at(1_000, 899)));
     let seen = scene.now;
-    assert!(looks(&mut scene).at.since(seen) <= Duration::from_secs(8));
+    // Ten graces, of a quarter of a second each.
+    assert!(looks(&mut scene).at.since(seen) <= Duration::from_millis(2_501));
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn who_has_seen_the_lock_change_hands_looks_often_until_it_should_have_again() {
     let second = loop {
         let look = looks(&mut scene);
         scene.sleep(TRIP);
-        let held_for = scene.now.since(taken);
+        let held_for = scene.now.since(taken).max(NANO);
         if held_for >= TURN {
             scene.denies_for(&look, next_holder(None));
             break scene.now;
@@ -162,7 +163,7 @@ fn who_has_seen_the_lock_change_hands_looks_often_until_it_should_have_again() {
         let look = looks(&mut scene);
         gaps.push((scene.now.since(second), scene.now.since(last)));
         last = scene.now;
-        let held_for = scene.now.since(second);
+        let held_for = scene.now.since(second).max(NANO);
         scene.denies_for(&look, but(next_holder(None), |it| it.held_for = held_for));
     }
     let soon = gaps.iter().filter(|(at, _)| *at < turn * 2);

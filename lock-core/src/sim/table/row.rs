@@ -4,6 +4,7 @@ use crate::fence::Fence;
 use crate::name::Owner;
 use crate::outcome::{Holder, Place};
 use crate::request::{LeaseVersion, Turn};
+use crate::table::GRACE;
 use crate::time::Instant;
 use alloc::string::ToString;
 use alloc::sync::Arc;
@@ -73,7 +74,8 @@ impl Row {
 
     /// The time for which it was taken, as it counts for those that wait.
     fn taken_for(&self) -> Duration {
-        self.expires.since(self.acquired).clamp(4 * GRACE, 4 * LONGEST_GRACE)
+        let [least, most] = GRACE;
+        self.expires.since(self.acquired).clamp(4 * least, 4 * most)
     }
 
     /// When the first of those ahead is given up, once the row is free.
@@ -144,8 +146,5 @@ pub(super) fn ticket(turn: Turn) -> u64 {
 
 /// By how much each renewal moves the expiry at least.
 pub(super) const MICROSECOND: Duration = Duration::from_micros(1);
-/// How long a row is left to the next ticket after it was freed: a quarter of the time for which it was taken, within these.
-const GRACE: Duration = Duration::from_millis(20);
-const LONGEST_GRACE: Duration = Duration::from_millis(250);
 /// A lease that ends so much later than its TTL allows is a sign that the clock was set back.
 const LATE: Duration = Duration::from_secs(1);

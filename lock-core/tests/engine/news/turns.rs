@@ -25,15 +25,21 @@ fn who_frees_what_others_wait_for_draws_a_ticket_before_it_claims_again() {
     }
 }
 
-/// Denied with so many ahead of its ticket, the hundredth, and sure to be notified if it is near.
+/// Denied with so many ahead of its ticket, the hundredth, and sure to be notified if it is near. It has been held for an hour.
 fn in_line(ahead: u64) -> (Scenario, LockId, Sent) {
+    in_line_for(ahead, Duration::from_secs(3_600))
+}
+
+/// The same of a lock that has been held for so long.
+fn in_line_for(ahead: u64, held_for: Duration) -> (Scenario, LockId, Sent) {
     let (mut scene, id, listen) = listening();
     tells_of(&mut scene, &listen, &["a"]);
     let claim = scene.sends(Action::Acquire, &["a"]);
     let listen = scene.sends(Action::Subscribe, &[]);
     scene.sleep(TRIP);
     let place = Some(Place { ticket: 100, ahead });
-    scene.denies_for(&claim, but(holder("somebody", LEFT), |it| it.place = place));
+    let held = but(holder("somebody", LEFT), |it| (it.place, it.held_for) = (place, held_for));
+    scene.denies_for(&claim, held);
     scene.told();
     (scene, id, listen)
 }
@@ -145,18 +151,21 @@ fn a_line_that_does_not_move_puts_off_nobody() {
 /// A notification wakes all that listen.
 #[test]
 fn who_is_far_behind_is_not_notified_until_it_is_near() {
-    let (mut scene, _, listen) = in_line(40);
+    let (mut scene, _, listen) = in_line_for(40, NANO);
     tells_of(&mut scene, &listen, &["another"]);
     let quiet = scene.sends(Action::Unsubscribe, &[]);
     scene.answers(&quiet, Ok(Reply::one(Outcome::Done)));
     scene.sleeps();
     let look = scene.sends(Action::Probe, &["a"]);
-    let place = |ahead| Some(Place { ticket: 100, ahead });
-    scene.denies_for(&look, but(holder("somebody", LEFT), |it| it.place = place(12)));
+    let held = |ahead| {
+        let place = Some(Place { ticket: 100, ahead });
+        but(holder("somebody", LEFT), |it| (it.place, it.held_for) = (place, TRIP))
+    };
+    scene.denies_for(&look, held(12));
     scene.told();
     scene.sleeps();
     let look = scene.sends(Action::Probe, &["a"]);
-    scene.denies_for(&look, but(holder("somebody", LEFT), |it| it.place = place(7)));
+    scene.denies_for(&look, held(7));
     scene.told();
     // The connection is the same, and was heard on a moment ago.
     let listen = scene.sends(Action::Subscribe, &[]);
@@ -167,16 +176,28 @@ fn who_is_far_behind_is_not_notified_until_it_is_near() {
     scene.sends(Action::Subscribe, &[]);
 }
 
+/// Notifications are rare then.
+#[test]
+fn whoever_waits_for_a_lock_that_is_held_for_long_is_notified_however_far_behind() {
+    let (mut scene, _, listen) = in_line(40);
+    tells_the_turn(&mut scene, &listen, 61);
+    scene.sends(Action::Subscribe, &[]);
+    let told = scene.now;
+    scene.sleeps();
+    scene.sends(Action::Probe, &["a"]);
+    assert!(scene.now.since(told) <= Duration::from_secs(2), "{:?}", scene.now.since(told));
+}
+
 #[test]
 fn who_is_a_little_further_behind_stays_notified() {
-    let (mut scene, _, listen) = in_line(15);
+    let (mut scene, _, listen) = in_line_for(15, NANO);
     tells_of(&mut scene, &listen, &["another"]);
     scene.sends(Action::Subscribe, &[]);
 }
 
 #[test]
 fn a_connection_that_is_quiet_is_closed_once_nobody_waits() {
-    let (mut scene, id, listen) = in_line(40);
+    let (mut scene, id, listen) = in_line_for(40, NANO);
     tells_of(&mut scene, &listen, &["another"]);
     let quiet = scene.sends(Action::Unsubscribe, &[]);
     scene.answers(&quiet, Ok(Reply::one(Outcome::Done)));
