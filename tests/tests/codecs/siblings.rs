@@ -112,8 +112,8 @@ fn callers_can_name_what_they_meet() {
     let code: Option<lock_sync::Code> = failure.code();
     let same: Option<lock_async::Code> = code;
     assert!(same.is_none());
-    let error = lock_sync::Error::from(lock_sync::PurgeError);
-    assert!(matches!(error, lock_async::Error::Purge(lock_async::PurgeError)));
+    let error = lock_sync::Error::from(lock_sync::PurgeError::NoRows);
+    assert!(matches!(error, lock_async::Error::Purge(lock_async::PurgeError::NoRows)));
     let holder = lock_sync::Holder::new("", Default::default(), Default::default());
     let (place, watched): (Option<lock_async::Place>, _) = (holder.place, holder.watched);
     let version: Option<lock_async::LeaseVersion> = watched.map(|(version, _)| version);
