@@ -59,7 +59,7 @@ impl Guard {
         Self { attempt, name, mode, granted, pins }
     }
 
-    /// The lock's name.
+    /// The lock's name: of several locks, the one that [`Acquire`](crate::Acquire) began with.
     pub fn name(&self) -> &LockName {
         &self.name
     }
@@ -70,7 +70,8 @@ impl Guard {
     }
 
     /// The fencing token of this grant. It is greater than that of every earlier grant of this name, and does
-    /// not change while the lock is held.
+    /// not change while the lock is held. Of several locks, it is that of the name that sorts first, in whatever order they were
+    /// named, so that it may belong to another one than [`name`](Self::name); [`fences`](Self::fences) has all.
     pub fn fence(&self) -> Fence {
         self.granted.held.fence()
     }
