@@ -98,8 +98,11 @@ impl Holders {
         let mut all = self.0.lock().expect("nobody panics");
         let others: Vec<_> = all.iter().filter(|other| other.is_held()).cloned().collect();
         // Whoever holds it now held it when the others did.
-        assert!(!mine.is_held() || others.is_empty(), "two hold the lock");
-        assert!(all.iter().all(|other| other.fence() < mine.fence()), "a fence falls");
+        let rises = all.iter().all(|other| other.fence() < mine.fence());
+        // A thread may come so late with its guard that somebody else has had the lock since.
+        let is_held = mine.is_held();
+        assert!(!is_held || others.is_empty(), "two hold the lock");
+        assert!(!is_held || rises, "a fence falls");
         all.push(mine.clone());
         drop(all);
         yield_now();
@@ -169,7 +172,12 @@ fn processes_exclude_each_other() {
 
 #[test]
 fn processes_whose_answers_are_lost_exclude_each_other() {
-    in_schedules(500, || all_take_turns(&Table::losing_answers(), 2, 1));
+    in_schedules(500, || {
+        all_take_turns(&Table::losing_answers(), 2, 1);
+        // The last release of a process may still be under way when the process has waited long enough for it. The clock by
+        // which its thread gives it up ends with this run.
+        sleep(2 * Timing::default().request());
+    });
 }
 
 #[test]
