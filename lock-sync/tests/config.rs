@@ -233,7 +233,7 @@ fn files_that_cannot_be_used_are_refused_with_the_reason() {
         ("none/a.db", "folder"),
         ("text/a.db", "folder"),
         ("sub", "it is a folder"),
-        ("text", "not a database"),
+        ("text", "no SQLite database"),
     ] {
         let error = Locks::connect(&path(name)).expect_err(name);
         let line = error.to_string();

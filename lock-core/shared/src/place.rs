@@ -207,11 +207,6 @@ mod tests {
             ),
             ("mariadb://u:hunter2@[::1]:3307/a%20b", "mysql://u@[::1]:3307/a%20b"),
             ("mysql://localhost/d?socket=/run/m.sock", "mysql://localhost/d?socket=/run/m.sock"),
-            // The last one counts, as of each parameter.
-            (
-                "mysql://localhost/d?socket=/run/a.sock&ttl=9s&socket=/run/b.sock",
-                "mysql://localhost/d?socket=/run/b.sock",
-            ),
             (
                 "mysql://h/d?prefix=app:&protocol=advisory",
                 "mysql://h/d?protocol=advisory&prefix=app:",
