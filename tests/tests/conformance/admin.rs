@@ -269,7 +269,7 @@ fn locks_in_consul_are_listed_and_broken(driver: Driver) {
     let free = admin.status("free").expect("asked");
     assert_eq!(free, None);
     let refused = admin.purge(DAY).expect_err("there is nothing to purge");
-    assert!(matches!(refused, lock_sync::Error::Refused(_)), "{refused}");
+    assert!(matches!(refused, lock_sync::Error::Purge(_)), "{refused}");
 }
 
 #[test]
