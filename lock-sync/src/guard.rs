@@ -65,9 +65,8 @@ impl Guard {
         self.mode
     }
 
-    /// The fencing token of this grant. It is greater than that of every earlier grant of this name, and does
-    /// not change while the lock is held. Of several locks, it is that of the name that sorts first, in whatever order they were
-    /// named, so that it may belong to another one than [`name`](Self::name); [`fences`](Self::fences) has all.
+    /// The fencing token of this grant, which is greater than that of every earlier grant of the lock and does not change.
+    /// Of several locks, it is that of the name that sorts first, whichever [`name`](Self::name) is.
     pub fn fence(&self) -> Fence {
         self.granted.held.fence()
     }

@@ -17,7 +17,6 @@
 //!   Nobody sleeps for more than a second without being notified, unless those ahead have more time than that to claim.
 //! * While nothing changes, all look less often by and by: an eighth of that time apart.
 
-use crate::fence::Fence;
 use crate::outcome::{Holder, Place};
 use crate::request::Turn;
 use crate::slot::Context;
@@ -72,8 +71,6 @@ struct Seen {
     since: Instant,
     /// The last ticket that had its turn; unknown where there are none.
     served: Option<u64>,
-    /// The fence of the holder, where it is known.
-    fence: Option<Fence>,
 }
 
 /// How long turns take, as far as it was seen.
@@ -86,13 +83,10 @@ pub(crate) struct Pace {
 }
 
 impl Seen {
-    /// Whether the same hold goes on: each grant has a fence of its own. Where that is not told, a hold that began after this was
-    /// seen is another. One that begins in the server's future says nothing: its clock was set back.
-    fn is_still(self, holder: &Holder, fence: Option<Fence>, now: Instant) -> bool {
-        match (self.fence, fence) {
-            (Some(old), Some(new)) => old == new,
-            _ => holder.held_for.is_zero() || holder.held_for >= now.since(self.at),
-        }
+    /// Whether the same hold goes on: one that began after this was seen is another. One that begins in the server's future
+    /// says nothing: its clock was set back.
+    fn is_still(self, holder: &Holder, now: Instant) -> bool {
+        holder.held_for.is_zero() || holder.held_for >= now.since(self.at)
     }
 }
 
@@ -176,8 +170,7 @@ impl Line {
 
     /// Another has the lock. Whether that is news.
     pub(super) fn sees_holder(&mut self, holder: &Holder, now: Instant) -> bool {
-        let fence = holder.watched.map(|(version, _)| version.fence);
-        let same = self.seen.is_some_and(|seen| seen.is_still(holder, fence, now));
+        let same = self.seen.is_some_and(|seen| seen.is_still(holder, now));
         let since = match self.seen {
             Some(seen) if same => seen.since,
             _ => now.before(holder.held_for),
@@ -188,7 +181,7 @@ impl Line {
         let served = self.place.map(|place| place.ticket.saturating_sub(place.ahead + 1));
         let known = self.seen.is_some();
         self.reserved = 0;
-        self.has_come_to(Seen { at: now, since, served, fence }, !same);
+        self.has_come_to(Seen { at: now, since, served }, !same);
         known && !same
     }
 
@@ -199,7 +192,7 @@ impl Line {
         // Where the line moves on, those ahead are alive.
         let moves = self.seen.is_some_and(|seen| seen.served != served);
         self.reserved = if moves { 0 } else { self.reserved.saturating_add(1) };
-        self.has_come_to(Seen { at: now, since: now, served, fence: None }, false);
+        self.has_come_to(Seen { at: now, since: now, served }, false);
     }
 
     /// It is the turn of this ticket. Whether the line has moved on.
@@ -212,7 +205,7 @@ impl Line {
         }
         self.stands_at(Place { ahead, ..place }, self.age(now));
         let served = Some(ticket.saturating_sub(1));
-        self.has_come_to(Seen { at: now, since: now, served, fence: None }, false);
+        self.has_come_to(Seen { at: now, since: now, served }, false);
         true
     }
 
@@ -325,7 +318,7 @@ impl Line {
         let place = self.place.map(|place| Place { ticket: ticket(place.ticket), ..place });
         let seen = |seen: Seen| {
             let served = seen.served.map(&ticket);
-            Seen { at: sent_at(seen.at), since: Instant::default(), served, fence: None }
+            Seen { at: sent_at(seen.at), since: Instant::default(), served }
         };
         let (place, seen) = (place, self.seen.map(seen));
         Self { place, seen, pace: Pace::default(), looks: 0, reserved: 0, ..self.clone() }

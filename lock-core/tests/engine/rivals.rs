@@ -1,7 +1,7 @@
 //! Attempts for one name within one engine.
 
 use crate::scenario::*;
-use lock_core::{Action, Event, LockId, LostReason, Mode, NotAcquired};
+use lock_core::{Action, Event, LockId, LostReason, Mode, NotAcquired, Outcome, Reply};
 use std::time::Duration;
 
 fn granted(id: LockId, claim: &Sent) -> Event {
@@ -198,6 +198,16 @@ fn behind_a_rival_that_gets_no_answer_nobody_is_said_to_have_the_lock() {
     let failed = |id| not_acquired(id, NotAcquired::Failed(unknown()));
     assert_eq!(ended, [failed(once), failed(patient)]);
     scene.sends(Action::Acquire, &["a"]);
+}
+
+#[test]
+fn what_the_server_does_not_give_away_yet_is_nobodys_for_those_behind_either() {
+    let (mut scene, first, claim) = Scenario::claiming();
+    let [once, patient] = [scene.acquire_once("a", TTL), scene.acquire_for("a", TTL)];
+    scene.answers(&claim, Ok(Reply::one(Outcome::Delayed)));
+    let waiting = |id| Event::Waiting { id, of: None, holder: None, withheld: true };
+    let withheld = not_acquired(once, NotAcquired::Withheld);
+    scene.tells([waiting(first), withheld, waiting(patient)]);
 }
 
 #[test]

@@ -318,6 +318,38 @@ fn as_many_lead_as_there_are_permits() {
     assert_eq!(codes, [137; 3]);
 }
 
+/// In a switch-over, a client may meet a server that does not know its password.
+#[test]
+#[ignore = "needs a MySQL server: tests/run starts one"]
+fn a_standby_goes_on_after_a_wrong_password_and_ends_for_want_of_a_right() {
+    let place = Place::mysql();
+    let office = Office::new(url(&place));
+    let leader = office.candidate(&[], LEAD);
+    office.term(1);
+    let user = place.table().replacen("locks_", "u_", 1);
+    place.tamper(&format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'secret'"));
+    place.tamper(&format!("GRANT SELECT, INSERT, UPDATE ON {{table}} TO '{user}'@'%'"));
+    let proxy = Proxy::start(&server_of(place.url()));
+    let root = proxy.url(place.url());
+    let (_, server) = root.split_once('@').expect("a user");
+    let theirs = place.through(&format!("mysql://{user}:secret@{server}"));
+    let second = Office { sandbox: office.sandbox, url: url(&theirs) };
+    let mut standby = second.candidate(&["-v"], LEAD);
+    eventually("it stands by", || standby.output()[1].contains("waiting"));
+    place.tamper(&format!("ALTER USER '{user}'@'%' IDENTIFIED BY 'another'"));
+    proxy.cut(false);
+    eventually("it is told", || standby.output()[1].contains("Access denied"));
+    eventually("it tries again", || standby.output()[1].contains("trying again"));
+    assert!(!standby.has_ended());
+    place.tamper(&format!("REVOKE UPDATE ON {{table}} FROM '{user}'@'%'"));
+    place.tamper(&format!("ALTER USER '{user}'@'%' IDENTIFIED BY 'secret'"));
+    // To look at the lock takes no such right, to claim it does.
+    end(leader);
+    let ended = standby.end().expect(125);
+    assert!(ended.stderr.contains("GRANT"), "{ended:?}");
+    second.term(1);
+}
+
 #[test]
 #[ignore = "needs a PostgreSQL server: tests/run starts one"]
 fn the_first_connect_and_outages_are_waited_out() {
