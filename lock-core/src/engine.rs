@@ -434,7 +434,7 @@ impl Engine {
     /// The deadline of the attempt's lock if it is not renewed; `None` if it is not held.
     pub fn held_until(&self, id: LockId) -> Option<Instant> {
         match self.several.get(&id) {
-            Some(several) => self.all_held_until(several),
+            Some(several) => several.held_until(),
             None => self.attempts.get(&self.winner(id))?.slot.held_until(),
         }
     }

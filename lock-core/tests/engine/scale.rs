@@ -5,8 +5,8 @@
 
 use crate::scenario::{FENCE, START, TTL, name};
 use lock_core::{
-    Capabilities, Config, Engine, Event, Failure, Instant, LockId, Mode, Outcome, Reply, Request,
-    SessionName, Timing, advisory, consul, table,
+    Capabilities, Claim, Config, Engine, Event, Failure, Instant, LockId, Mode, Outcome, Reply,
+    Request, SessionName, Timing, advisory, consul, table,
 };
 use std::time::Duration;
 
@@ -43,6 +43,12 @@ impl Crowd {
     /// As many of one name.
     fn acquire_one(&mut self, mode: Mode, wait: Option<Duration>) -> Vec<LockId> {
         (0..MANY).map(|_| self.acquire("a", mode, wait)).collect()
+    }
+
+    /// As many at once, all or none.
+    fn acquire_all(&mut self) -> LockId {
+        let names = (0..MANY).map(|n| name(&format!("{n:06}"))).collect();
+        self.engine.acquire_all(self.now, names, false, None)
     }
 
     /// All that is due is sent, and answered if the server says anything. How often this event was told.
@@ -195,6 +201,44 @@ fn names_are_taken_kept_freed_and_wanted_by_others() {
         assert_eq!(crowd.goes_on_until(START.after(TTL / 2), renewed), MANY);
         crowd.release(ids);
         assert_eq!(crowd.goes_on(released), MANY);
+    });
+}
+
+#[test]
+fn names_are_held_and_renewed_and_freed_together() {
+    on_a_small_stack(|| {
+        let mut crowd = table(grants);
+        let id = crowd.acquire_all();
+        assert_eq!(crowd.goes_on(granted), 1);
+        assert_eq!(crowd.goes_on_until(START.after(TTL / 2), renewed), 1);
+        assert!(crowd.engine.held_until(id) > Some(START.after(TTL)));
+        crowd.release(vec![id]);
+        assert_eq!(crowd.goes_on(released), 1);
+        assert_eq!(crowd.engine.attempts(), 0);
+    });
+}
+
+/// All but the last are renewed meanwhile, and as many come after it in the end.
+#[test]
+fn names_are_waited_for_and_had_together() {
+    on_a_small_stack(|| {
+        let mut crowd = table(|request| {
+            let last = |claim: &Claim| claim.name.as_str() == "099999";
+            let of =
+                |claim| if last(claim) { Outcome::Busy(None) } else { Outcome::Granted(FENCE) };
+            match request {
+                Request::Acquire { claims, .. } => {
+                    Some(Reply::Outcomes(claims.iter().map(of).collect()))
+                }
+                Request::Probe { .. } => denies(request),
+                _ => grants(request),
+            }
+        });
+        crowd.acquire_all();
+        assert_eq!(crowd.goes_on(waiting), 1);
+        assert_eq!(crowd.goes_on_until(START.after(TTL / 2), granted), 0);
+        crowd.server = grants;
+        assert_eq!(crowd.goes_on_until(START.after(TTL), granted), 1);
     });
 }
 
