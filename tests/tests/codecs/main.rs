@@ -8,3 +8,4 @@ mod requests;
 mod siblings;
 mod signatures;
 mod statements;
+mod words;

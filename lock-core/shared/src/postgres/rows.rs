@@ -9,6 +9,8 @@ use std::io;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Row};
 
+const CLOSED: &str = "the server closed the connection";
+
 /// The client's error for a password that is missing.
 const NO_PASSWORD: &str = "password missing";
 
@@ -81,12 +83,13 @@ pub fn describe(error: &Error) -> (Option<String>, String) {
     let mut message = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        // Whatever the client was about, it is the silence that someone must look into.
-        let is_late = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
-        if cause.downcast_ref().is_some_and(is_late) {
-            return (None, cause.to_string());
-        }
-        message = format!("{message}: {cause}");
+        message = match cause.downcast_ref().map(io::Error::kind) {
+            // Whatever the client was about, it is the silence that someone must look into.
+            Some(io::ErrorKind::TimedOut) => return (None, cause.to_string()),
+            // The text is about TLS, and long, though the server may have been killed.
+            Some(io::ErrorKind::UnexpectedEof) => format!("{message}: {CLOSED}"),
+            _ => format!("{message}: {cause}"),
+        };
         source = cause.source();
     }
     (None, message)
