@@ -18,10 +18,14 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
+use tokio::runtime::{Handle, Id};
 
 /// A connection that answers an operator's requests.
 pub(crate) trait AdminBackend: Send {
     fn execute<'a>(&'a mut self, request: &'a AdminRequest) -> Executing<'a>;
+
+    /// It is used on another runtime from now on: see [`Session::moved`](crate::backend::Session::moved).
+    fn moved(&mut self);
 
     /// Waits for `up_to`, or until the server tells that the lock may have changed, or that it tells from now on. Then it
     /// returns true. It never tells of another lock than the first.
@@ -39,7 +43,7 @@ pub(crate) type Waiting<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 ///
 /// It has a connection of its own, takes no lock itself, and creates nothing: not a table, and not a file. Each
 /// call is answered within a few times 10 s, or the time of a request if one was chosen ([`Config::request_timeout`]), on the runtime that it is awaited on,
-/// which needs its timer, and its I/O for a server. It belongs
+/// which needs its timer, and its I/O for a server. On another runtime than the call before, it connects anew, unless the connection is the caller's. It belongs
 /// to the process that connected: in a fork of it, calls fail with [`Error::Forked`].
 ///
 /// ```
@@ -65,6 +69,8 @@ pub struct Admin {
     /// The connection. `None` only during the drop.
     place: Option<Box<dyn AdminBackend>>,
     process: Process,
+    /// The runtime that it was used on last, if it was one.
+    runtime: Option<Id>,
 }
 
 impl Admin {
@@ -81,22 +87,32 @@ impl Admin {
     }
 
     pub(crate) fn with(place: Box<dyn AdminBackend>) -> Self {
-        Self { place: Some(place), process: Process::current() }
+        Self { place: Some(place), process: Process::current(), runtime: runtime() }
     }
 
     async fn execute(&mut self, request: &AdminRequest) -> Result<AdminResponse, Error> {
-        match &mut self.place {
-            Some(place) if self.process.is_current() => place.execute(request).await,
-            _ => Err(Error::Forked),
+        match self.place() {
+            Some(place) => place.execute(request).await,
+            None => Err(Error::Forked),
         }
     }
 
     /// As [`AdminBackend::wait`].
     async fn wait(&mut self, name: &LockName, up_to: Duration) -> bool {
-        match &mut self.place {
-            Some(place) if self.process.is_current() => place.wait(name, up_to).await,
-            _ => false,
+        match self.place() {
+            Some(place) => place.wait(name, up_to).await,
+            None => false,
         }
+    }
+
+    /// The connection, for use on this runtime. [`None`] in a fork.
+    fn place(&mut self) -> Option<&mut Box<dyn AdminBackend>> {
+        let place = self.place.as_mut().filter(|_| self.process.is_current())?;
+        let here = runtime();
+        if std::mem::replace(&mut self.runtime, here) != here {
+            place.moved();
+        }
+        Some(place)
     }
 
     /// Returns the locks that are held, in the order of their names as bytes. More than a few hundred locks
@@ -171,6 +187,10 @@ impl Admin {
         }
         Ok(purging.finish()?)
     }
+}
+
+fn runtime() -> Option<Id> {
+    Handle::try_current().ok().map(|handle| handle.id())
 }
 
 /// In a fork, the connection belongs to the parent, so not even a goodbye may be sent on it.

@@ -119,6 +119,10 @@ pub(crate) trait Session: Send + 'static {
     /// Polls the connection while no statement runs.
     fn poll_idle(&mut self, _cx: &mut Context<'_>) {}
 
+    /// It is used on another runtime from now on, and the one before may not run any more, whose timers and sockets it
+    /// has: what can be opened again is no longer open.
+    fn moved(&mut self) {}
+
     /// Says goodbye to the server. Bounded in time.
     fn close(self) -> impl Future<Output = ()> + Send;
 

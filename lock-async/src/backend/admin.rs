@@ -62,6 +62,12 @@ impl<S: Session> AdminBackend for TableAdmin<S> {
         })
     }
 
+    fn moved(&mut self) {
+        if let Some(session) = &mut self.table.session {
+            session.moved();
+        }
+    }
+
     fn wait<'a>(&'a mut self, name: &'a LockName, up_to: Duration) -> Waiting<'a> {
         Box::pin(async move {
             let until = tokio::time::Instant::now() + up_to;

@@ -183,6 +183,12 @@ impl Session for Mysql {
         self.link.as_ref()?.client.as_ref().map(Conn::id)
     }
 
+    fn moved(&mut self) {
+        if let Source::Server { .. } = self.source {
+            self.link = None;
+        }
+    }
+
     async fn close(self) {}
 
     /// Tells the server over another connection to end the wait. It would go on for a while although the

@@ -227,6 +227,13 @@ impl Session for Postgres {
         }
     }
 
+    fn moved(&mut self) {
+        self.alarm = Alarm::default();
+        if let Source::Server { .. } = self.source {
+            self.discard();
+        }
+    }
+
     async fn close(mut self) {
         if let Some(Link { client, connection: Some(connection), busy: false, .. }) =
             self.link.take()

@@ -24,6 +24,7 @@ mod pooled;
 mod poolers;
 mod refused_mysql;
 mod refused_sessions;
+mod runtimes_async;
 mod runtimes_sync;
 mod sessions;
 mod shared;

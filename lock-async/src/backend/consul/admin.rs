@@ -42,6 +42,10 @@ impl AdminBackend for ConsulAdmin {
         })
     }
 
+    fn moved(&mut self) {
+        self.requests.link = None;
+    }
+
     fn wait<'a>(&'a mut self, name: &'a LockName, up_to: Duration) -> Waiting<'a> {
         Box::pin(async move {
             let until = tokio::time::Instant::now() + up_to;
