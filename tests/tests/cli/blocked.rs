@@ -89,6 +89,19 @@ fn a_wait_of_which_nothing_can_be_written_has_its_limit() {
     assert!(!sandbox.path("ran").exists());
 }
 
+/// It is the command's own process that says so.
+#[test]
+fn a_command_that_does_not_exist_holds_no_lock_though_nothing_can_be_written() {
+    let sandbox = Sandbox::new();
+    for leader in [&[][..], &["--leader"]] {
+        let (_reads, full) = full_pipe();
+        let args = [leader, &["n", "--", "/nowhere"]].concat();
+        let mut command = sandbox.withlock(&sandbox.url(), &args);
+        ends(command.stderr(full).spawn().expect("started"), 127);
+        sandbox.run(&sandbox.url(), &["-n", "n", "--", "true"]).expect(0);
+    }
+}
+
 #[test]
 fn a_lock_is_not_held_for_nothing_though_nothing_can_be_written() {
     let sandbox = Sandbox::new();

@@ -1,7 +1,8 @@
 //! The system's limits for files and memory, and a `/proc` that is missing or another namespace's.
 
-use lock_tests::withlock::{Ended, Run, Sandbox, eventually};
-use std::fs::File;
+use lock_tests::withlock::{Ended, Run, Sandbox, copy_binary, eventually};
+use std::fs::{File, Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt;
 
 /// Starts `withlock` from a script of bash, whose limits for files count in KiB. In the script, it is `"$W"`.
 fn start(sandbox: &Sandbox, script: &str) -> Run {
@@ -95,6 +96,25 @@ fn without_memory_for_a_thread_withlock_says_so_in_a_line() {
         told += usize::from(ended.stderr.contains("no memory for a thread"));
     }
     assert!(told > 0, "it never lacked any");
+}
+
+/// The kernel does not let its processes open each other's files then.
+#[test]
+fn a_program_that_may_be_executed_and_not_read_is_told() {
+    if !rustix::process::geteuid().is_root() {
+        return; // only root can become another user
+    }
+    let sandbox = Sandbox::new();
+    let own = sandbox.path("withlock");
+    copy_binary(&own);
+    set_permissions(&own, Permissions::from_mode(0o711)).expect("set");
+    set_permissions(sandbox.path(""), Permissions::from_mode(0o777)).expect("set");
+    let mut command = sandbox.command("setpriv");
+    command.args(["--reuid", "64001", "--regid", "64001", "--clear-groups"]).arg(&own);
+    command.args(["n", "--", "touch", "ran"]).env("WITHLOCK_URL", sandbox.url());
+    let ended = sandbox.start(&mut command).end().expect(125);
+    assert!(ended.stderr.contains("chmod +r"), "{ended:?}");
+    assert!(!sandbox.path("ran").exists());
 }
 
 fn isolated(sandbox: &Sandbox, options: &[&str], script: &str) -> Ended {

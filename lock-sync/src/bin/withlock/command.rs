@@ -4,7 +4,7 @@ use crate::place::shown;
 use crate::report::{printable, say};
 use crate::role::{CANNOT_EXECUTE, KILLED, NOT_FOUND, Parent, numbers};
 use crate::run::FAILED;
-use crate::signals;
+use crate::{signals, writer};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, setpgid};
@@ -33,6 +33,7 @@ pub(crate) fn play(parent: Parent, mut args: ArgsOs) -> Option<ExitCode> {
         // The guardian ended first: the command must not start.
         Ok(None) => ExitCode::from(KILLED),
         Err(error) => {
+            writer::start();
             say!("{}: its process cannot be prepared: {error}", shown(&words));
             ExitCode::from(FAILED)
         }
@@ -70,6 +71,8 @@ fn become_command(words: &[OsString], begun: &Begun) -> ExitCode {
         error = begun.told(Command::new("/bin/sh").arg(file).args(arguments)).exec();
     }
     signals::let_writes_to_closed_pipes_fail();
+    // The lock is held until this process ends, also if standard error is a pipe that nobody reads.
+    writer::start();
     let (code, reason) = why(program, &error);
     say!("{}: {reason}", shown(words));
     ExitCode::from(code)

@@ -11,7 +11,7 @@ use crate::place::shown;
 use crate::report::{missing, say};
 use crate::role::{COMMAND, KILLED, Parent, numbers, starter};
 use crate::run::FAILED;
-use crate::signals;
+use crate::{signals, writer};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
@@ -52,6 +52,7 @@ pub(crate) fn play(parent: Parent, mut args: ArgsOs) -> Option<ExitCode> {
         Err(error) => give_up(&parent, files, failed(error)),
     };
     Some(ended.unwrap_or_else(|why| {
+        writer::start();
         say!("{why}");
         ExitCode::from(FAILED)
     }))

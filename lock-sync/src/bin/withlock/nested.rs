@@ -64,7 +64,9 @@ impl Outer {
 
     /// The error if the file is gone.
     pub(crate) fn silent(&self) -> String {
-        self.because("it has ended or belongs to another user")
+        self.because(
+            "it has ended, belongs to another user, or is in another container or namespace",
+        )
     }
 
     /// The error if the file names another place. Variables that complete its URL may have changed, or it is

@@ -84,6 +84,14 @@ impl Parent {
 
     /// Opens a file that the parent has open under this number.
     pub(crate) fn open(&self, options: &OpenOptions, number: i32) -> io::Result<File> {
-        options.open(format!("/proc/{}/fd/{number}", self.0.to_string_lossy()))
+        let opened = options.open(format!("/proc/{}/fd/{number}", self.0.to_string_lossy()));
+        opened.map_err(|error| match error.kind() {
+            // The kernel hides the processes of a file from those who may not read it.
+            io::ErrorKind::PermissionDenied => {
+                let why = "this user must be able to read withlock's file, not only to execute it";
+                io::Error::new(error.kind(), format!("{error}: {why} (chmod +r)"))
+            }
+            _ => error,
+        })
     }
 }

@@ -20,7 +20,7 @@ static QUEUE: Mutex<Queue> =
 static CHANGED: Condvar = Condvar::new();
 
 struct Queue {
-    /// True once the thread runs. Before, and in the other roles of withlock, a text is written where it is said.
+    /// True once the thread runs. Before, a text is written where it is said.
     started: bool,
     texts: VecDeque<String>,
     /// Start of the write under way, or of the next one. `None` if all is written.
