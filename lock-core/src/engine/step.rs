@@ -147,6 +147,11 @@ impl Engine {
                 return;
             }
         }
+        let waits = |id: &LockId| self.attempts.get(id).is_some_and(|one| one.slot.is_claiming());
+        if action == Action::Wait && !ids.iter().any(waits) {
+            // It stopped waiting, and has sent another request meanwhile, whose answer this is not.
+            return;
+        }
         match outcomes {
             Ok(outcomes) => {
                 for (id, outcome) in ids.iter().copied().zip(outcomes) {

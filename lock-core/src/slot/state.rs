@@ -228,6 +228,11 @@ impl Slot {
         waits && self.denied && self.wanted()
     }
 
+    /// Whether it claims the lock, looks whether it is worth it, or waits at the server.
+    pub(crate) fn is_claiming(&self) -> bool {
+        matches!(self.phase, Phase::Claiming { .. })
+    }
+
     /// Whether nobody is known to have the lock that it waits for.
     pub(crate) fn is_withheld(&self) -> bool {
         self.withheld

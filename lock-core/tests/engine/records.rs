@@ -252,3 +252,33 @@ fn what_was_not_carried_out_changes_nothing_about_the_session() {
         scene.answers(&lock, locked(Outcome::Granted(FENCE)));
     }
 }
+
+/// Two answers are under way then. As long as its place in the line is not known to be free, those behind it wait for nothing.
+#[test]
+fn the_answer_to_a_wait_is_not_that_of_the_request_that_leaves_the_line() {
+    let place = Outcome::InLine { place: Place { ticket: 3, ahead: 0 }, ahead: None };
+    for waited in [Ok(Reply::one(Outcome::Busy(None))), Err(unknown())] {
+        let mut scene = consul();
+        let a = scene.wants("a");
+        let session = scene.creates("1");
+        let lock = scene.in_session(&session);
+        scene.answers(&lock, locked(Outcome::Busy(None)));
+        let joins = scene.sends();
+        scene.answers(&joins, Reply::one(place.clone()));
+        let wait = scene.sends();
+        assert!(matches!(wait.request, Request::Wait { .. }), "{wait:?}");
+        scene.told();
+        scene.engine.release(scene.now, a);
+        let leaves = scene.sends();
+        assert!(matches!(leaves.request, Request::Leave { .. }), "{leaves:?}");
+        scene.engine.handle_reply(scene.now, wait.id, waited);
+        assert_eq!(scene.told(), [], "it has not left yet");
+        scene.now = scene.now.after(MS * 500);
+        scene.fails(&leaves, unknown());
+        assert_eq!(scene.engine.poll_request(scene.now), None, "it was told to go only now");
+        let leaves = scene.sends();
+        assert!(matches!(leaves.request, Request::Leave { .. }), "{leaves:?}");
+        scene.answers(&leaves, Reply::one(Outcome::Done));
+        assert_eq!(scene.told(), [Event::Released { id: a, release: Release::Freed }]);
+    }
+}
