@@ -369,6 +369,11 @@ impl HoldState {
         }
     }
 
+    /// The release ended so.
+    pub(crate) fn found(&self, release: &Result<(), ReleaseError>) {
+        self.metrics.found(release);
+    }
+
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -165,7 +165,7 @@ impl Guard {
         self.released = true;
         self.granted.cell.forget();
         self.driver.release_in_background(self.granted.id, self.keep);
-        self.granted.cell.ended();
+        self.granted.cell.ended(&Ok(()));
     }
 
     fn give_back(&mut self) -> Result<(), ReleaseError> {
@@ -176,7 +176,7 @@ impl Guard {
         }
         self.granted.cell.forget();
         let released = self.driver.release(self.granted.id, &self.granted.held, self.keep);
-        self.granted.cell.ended();
+        self.granted.cell.ended(&released);
         released
     }
 }
@@ -279,8 +279,7 @@ impl HoldState {
         self.metrics.renewed(Instant::from_nanos(before));
     }
 
-    /// Marks the lock as lost. Returns true if it was not lost before. The caller must then call
-    /// [`tell_lost`](Self::tell_lost).
+    /// Marks the lock as lost. Returns true if it was not lost before. Then [`tell_lost`](Self::tell_lost) must follow.
     pub(crate) fn latch(&self, reason: LostReason) -> bool {
         let latched = self.reason.set(reason).is_ok();
         if latched && let Some(reason) = self.reason.get() {
@@ -332,6 +331,7 @@ impl HoldState {
     }
 
     pub(crate) fn tell_released(self: &Arc<Self>, release: Result<(), ReleaseError>) {
+        self.metrics.found(&release);
         let (cell, held) = (self.clone(), self.held());
         let level = if release.is_ok() { Level::DEBUG } else { Level::WARN };
         self.teller.tell(level, move || events::released(&cell.name, cell.fence, held, &release));
@@ -371,9 +371,10 @@ impl HoldState {
         run(call, reason.unwrap_or_else(|| self.overdue()));
     }
 
-    /// The guard's owner has released the lock. Calls a recorder of metrics.
-    fn ended(&self) {
+    /// The guard's owner has released the lock, as far as that is known. Calls a recorder of metrics.
+    fn ended(&self, release: &Result<(), ReleaseError>) {
         if self.process.is_current() {
+            self.metrics.found(release);
             self.metrics.released(self.deadline());
         }
     }
@@ -426,9 +427,8 @@ mod tests {
     use super::*;
 
     fn cell(deadline: u64) -> Arc<HoldState> {
-        let name = LockName::new("a").expect("a good name");
-        let deadline = Instant::from_nanos(deadline);
-        Arc::new(HoldState::new(name, Fence::new(1), deadline, Duration::ZERO, Teller::default()))
+        let (name, until) = (LockName::new("a").expect("a name"), Instant::from_nanos(deadline));
+        Arc::new(HoldState::new(name, Fence::new(1), until, Duration::ZERO, Teller::default()))
     }
 
     #[test]

@@ -263,6 +263,7 @@ impl State {
         let Some(mut left) = self.leaving.remove(id) else { return };
         if let Some(held) = &left.held {
             let released = locks::released(release.clone(), self.unconfirmed.within());
+            held.cell.found(&released);
             self.events.tell(held.event(now, Life::Released(released)));
         }
         if let Some(caller) = left.tell() {

@@ -4,7 +4,7 @@ use super::names::{ACQUIRE_DURATION, ACQUIRES, HELD, HOLD_DURATION, LOST, METADA
 use super::queue::{Entry, Queue};
 use crate::wish::Wish;
 use crate::{clock, process::Process};
-use lock_core::config::Error;
+use lock_core::config::{Error, ReleaseError};
 use lock_core::{Instant, LockName, LostReason};
 use metrics::{Key, Label, with_recorder};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -79,7 +79,9 @@ pub struct Hold {
 const GRANTED: u8 = 0;
 /// Its caller has it.
 const HELD_NOW: u8 = 1;
-const OVER: u8 = 2;
+/// Its caller has released it, in time as far as anybody knew.
+const RELEASED: u8 = 2;
+const OVER: u8 = 3;
 
 impl Hold {
     /// A grant that counts for `valid` unless renewed. Records nothing.
@@ -91,8 +93,7 @@ impl Hold {
     /// The caller has its guard.
     pub fn begin(&self, wish: &Wish) {
         let name = self.name.get_or_init(|| wish.recorded_as().cloned());
-        let order = Ordering::SeqCst;
-        if self.stage.compare_exchange(GRANTED, HELD_NOW, order, order).is_ok() {
+        if self.leave(&[GRANTED], HELD_NOW).is_some() {
             Queue::here().begin();
             let key = key(HELD, None, name.as_ref());
             contained(|| {
@@ -123,37 +124,55 @@ impl Hold {
 
     /// The lock was lost. Calls no recorder.
     pub fn lost(&self, reason: &LostReason) {
-        if *reason == LostReason::Forked {
-            return;
-        }
-        let before = self.stage.swap(OVER, Ordering::SeqCst);
-        if before != OVER {
-            let reason = match reason {
-                LostReason::Deadline { .. } => "deadline",
-                LostReason::Taken => "taken",
-                LostReason::Disconnected { .. } => "disconnected",
-                LostReason::Unattended => "unattended",
-                LostReason::Gone { .. } => "gone",
-                _ => "other",
-            };
-            let held = (before == HELD_NOW).then(|| clock::now().since(self.since));
-            let name = self.name.get().cloned().flatten();
-            Queue::here().push(Entry::Lost { reason, name, held });
-        }
+        self.end(&[GRANTED, HELD_NOW], reason);
     }
 
     /// The caller has released the lock, whose lease counted until `deadline`. Calls the recorder.
     pub fn released(&self, deadline: Instant) {
-        if self.stage.swap(OVER, Ordering::SeqCst) != HELD_NOW {
+        let now = clock::now();
+        let late = deadline <= now;
+        if self.leave(&[HELD_NOW], if late { OVER } else { RELEASED }).is_none() {
+            self.leave(&[GRANTED], OVER);
             return;
         }
-        let now = clock::now();
         let (held, name) = (now.since(self.since), self.name.get().and_then(Option::as_ref));
-        contained(|| match deadline <= now {
+        contained(|| match late {
             // The caller was the first to look.
             true => lost("deadline", name, Some(held)),
             false => over(held, name),
         });
+    }
+
+    /// The release that the caller wanted ended so. It may have found out that the lock had been lost. Calls no recorder.
+    pub fn found(&self, release: &Result<(), ReleaseError>) {
+        if let Err(ReleaseError::Lost(reason)) = release {
+            self.end(&[GRANTED, HELD_NOW, RELEASED], reason);
+        }
+    }
+
+    /// Goes on to the stage `to`, if it is at one of these. Returns which one it was.
+    fn leave(&self, from: &[u8], to: u8) -> Option<u8> {
+        let order = Ordering::SeqCst;
+        self.stage.fetch_update(order, order, |at| from.contains(&at).then_some(to)).ok()
+    }
+
+    /// Ends with a loss, if it is at one of these stages.
+    fn end(&self, from: &[u8], reason: &LostReason) {
+        if *reason == LostReason::Forked {
+            return;
+        }
+        let Some(before) = self.leave(from, OVER) else { return };
+        let held = (before == HELD_NOW).then(|| clock::now().since(self.since));
+        let reason = match reason {
+            LostReason::Deadline { .. } => "deadline",
+            LostReason::Taken => "taken",
+            LostReason::Disconnected { .. } => "disconnected",
+            LostReason::Unattended => "unattended",
+            LostReason::Gone { .. } => "gone",
+            _ => "other",
+        };
+        let name = self.name.get().cloned().flatten();
+        Queue::here().push(Entry::Lost { reason, name, held });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Nothing is recorded.
 
 use crate::wish::Wish;
-use lock_core::config::Error;
+use lock_core::config::{Error, ReleaseError};
 use lock_core::{Instant, LostReason};
 use std::time::Duration;
 
@@ -38,4 +38,6 @@ impl Hold {
     pub fn lost(&self, _: &LostReason) {}
 
     pub fn released(&self, _: Instant) {}
+
+    pub fn found(&self, _: &Result<(), ReleaseError>) {}
 }
