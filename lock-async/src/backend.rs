@@ -18,7 +18,7 @@ pub(crate) mod sqlite;
 #[cfg(any(feature = "sqlx-mysql", feature = "sqlx-postgres"))]
 mod sqlx;
 
-use lock_core::sql::{ConnectError, Rows, Statement};
+use lock_core::sql::{ConnectError, Rows, Statement, advisory};
 use lock_core::{Failure, Instant, Notification, Reached, Reply, Request};
 use std::future::{Future, ready};
 use std::path::PathBuf;
@@ -126,11 +126,13 @@ pub(crate) trait Session: Send + 'static {
     /// Says goodbye to the server. Bounded in time.
     fn close(self) -> impl Future<Output = ()> + Send;
 
-    /// Drops the session during a statement, and asks the server to end that statement. Bounded in time.
-    fn cut(self) -> impl Future<Output = ()> + Send
+    /// Drops the session during a statement, and asks the server to end that statement, which is of what the server knows as
+    /// `waiting`. Bounded in time.
+    fn cut(self, waiting: &advisory::Session) -> impl Future<Output = ()> + Send
     where
         Self: Sized,
     {
+        let _ = waiting;
         async { drop(self) }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) mod sql;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
-use lock_core::sql::{ConnectError, Rows, Statement};
+use lock_core::sql::{ConnectError, Rows, Statement, advisory};
 use lock_core::{Failure, Instant, Notification, Reached, Reply, Request};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -102,8 +102,9 @@ pub(crate) trait Session: Send + 'static {
         None
     }
 
-    /// A handle that ends the next statement.
-    fn cut(&self) -> Option<Cut> {
+    /// A handle that ends the next statement, which is of what the server knows as `waiting` if it waits for an advisory lock.
+    fn cut(&self, waiting: Option<&advisory::Session>) -> Option<Cut> {
+        let _ = waiting;
         None
     }
 }

@@ -14,7 +14,7 @@ use call::{CallError, guarded};
 use lock_core::Failure;
 use lock_core::config::ConfigError;
 use lock_core::sql::mysql::{READ_ONLY, connect_failed, statement_failed, takes_writes};
-use lock_core::sql::{ConnectError, Rows, Statement};
+use lock_core::sql::{ConnectError, Rows, Statement, advisory};
 use lock_shared::hosts::{Hosts, share};
 use lock_shared::mysql::Server;
 use lock_shared::mysql::words::NO_WRITES;
@@ -193,17 +193,16 @@ impl Session for Mysql {
 
     /// Tells the server over another connection to end the wait. It would go on for a while although the
     /// client is gone.
-    async fn cut(self) {
-        let (Source::Server { hosts, at, mode, request }, Some(id)) = (&self.source, self.id())
-        else {
-            return;
-        };
+    async fn cut(self, waiting: &advisory::Session) {
+        let Source::Server { hosts, at, mode, request } = &self.source else { return };
         let Some(opts) = hosts.get(*at) else { return };
+        let [waits, kill] = waiting.kill();
         let kill = async {
-            let mut client = connect_to(opts, *mode, *request, false).await?;
-            let killed = guarded(client.query_drop(format!("KILL {id}"))).await;
-            drop(Link::new(client));
-            killed.map_err(|error| statement_failed(error.code(), &error.describe()))
+            let mut other = Self::with(connect_to(opts, *mode, *request, false).await?);
+            if !other.run(&waits, *request).await?.is_empty() {
+                other.run(&kill, *request).await?;
+            }
+            Ok::<_, Failure>(())
         };
         if let Err(why) = timeout(*request, kill).await.unwrap_or(Ok(())) {
             tracing::debug!(%why, "a wait goes on at the server");

@@ -10,7 +10,7 @@ use crate::backend::panics::{PANICKED, guarded};
 use futures_util::TryStreamExt;
 use lock_core::config::ConfigError;
 use lock_core::sql::postgres::{connect_failed, notification, statement_failed};
-use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement};
+use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement, advisory};
 use lock_core::{Failure, Notification};
 use lock_shared::hosts::{Hosts, share};
 use lock_shared::plan::gone;
@@ -244,7 +244,7 @@ impl Session for Postgres {
     }
 
     /// Tells the server to end the wait. It would go on for a while although the client is gone.
-    async fn cut(mut self) {
+    async fn cut(mut self, _: &advisory::Session) {
         let (Source::Server { tls, request, .. }, Some(link)) = (&self.source, &self.link) else {
             return;
         };

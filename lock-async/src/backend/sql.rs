@@ -156,8 +156,8 @@ impl<S: Session> Backend for Sql<S> {
 
     async fn cut(self) {
         // A statement about a table ends by itself. A wait for an advisory lock would go on.
-        if let Some(session) = self.session.filter(|_| self.flow.is_session()) {
-            session.cut().await;
+        if let (Some(session), Some(waiting)) = (self.session, self.flow.session()) {
+            session.cut(waiting).await;
         }
     }
 }

@@ -45,6 +45,7 @@ use crate::name::LockName;
 use crate::request::{Claim, Mode, Request};
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -92,6 +93,16 @@ impl Session {
     /// MySQL and MariaDB.
     pub fn id(&self) -> i64 {
         self.id
+    }
+
+    /// The two statements by which another connection ends this one's wait at MySQL or MariaDB. The second is to be run if the
+    /// first gives a row: the server's name may lead to another server meanwhile, where the number is a stranger's.
+    pub fn kill(&self) -> [Statement; 2] {
+        let (id, mark) = (Value::Int(self.id), Value::Text(String::from(&*self.mark)));
+        [
+            Statement::new(mysql::WAITS, vec![id.clone(), mark]),
+            Statement::new(mysql::KILL, vec![id]),
+        ]
     }
 
     /// The server's time from which on it may grant what is requested.

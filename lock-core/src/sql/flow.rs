@@ -135,6 +135,14 @@ impl Flow {
         }
     }
 
+    /// The connection as the server knows it, while it may have advisory locks.
+    pub fn session(&self) -> Option<&advisory::Session> {
+        match &self.place {
+            Place::Advisory { session, .. } => session.as_ref(),
+            Place::Table { .. } => None,
+        }
+    }
+
     /// True if the server's notifications arrive on such connections, as far as the last one showed.
     pub fn is_notified(&self) -> bool {
         self.codec().is_some_and(|codec| !codec.carries())

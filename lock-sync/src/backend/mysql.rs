@@ -12,14 +12,12 @@ use super::factory::Factory;
 use super::{Cut, Session, Source as Sessions};
 use call::guarded;
 use connect::{connect, connect_to};
-use lock_core::sql::mysql::statement_failed;
-use lock_core::sql::{ConnectError, Rows, Statement};
+use lock_core::sql::{ConnectError, Rows, Statement, advisory};
 use lock_core::{Failure, Timing};
 use lock_shared::hosts::Hosts;
 use lock_shared::mysql::Server;
 use lock_shared::plan::gone;
 use lock_shared::sslmode::SslMode;
-use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, OptsBuilder, SslOpts};
 use rustls::crypto::{CryptoProvider, ring};
 use statements::Statements;
@@ -141,16 +139,17 @@ impl Session for Mysql {
     }
 
     /// The client cannot be interrupted. Another connection asks the server to end the wait.
-    fn cut(&self) -> Option<Cut> {
-        let (Source::Server { hosts, at, mode, request }, Some(id)) = (&self.source, self.id())
-        else {
-            return None;
-        };
+    fn cut(&self, waiting: Option<&advisory::Session>) -> Option<Cut> {
+        let Source::Server { hosts, at, mode, request } = &self.source else { return None };
+        let [waits, kill] = waiting?.kill();
         let (opts, mode, request) = (hosts.get(*at)?.clone(), *mode, *request);
         let kill = move || {
-            let killed = connect_to(&opts, mode, request, false).and_then(|mut client| {
-                guarded(move || client.query_drop(format!("KILL {id}")))
-                    .map_err(|error| statement_failed(error.code(), &error.describe()))
+            let killed = connect_to(&opts, mode, request, false).and_then(|client| {
+                let mut other = Self::with(client);
+                if !other.run(&waits, request)?.is_empty() {
+                    other.run(&kill, request)?;
+                }
+                Ok(())
             });
             if let Err(why) = killed {
                 tracing::debug!(%why, "a wait goes on at the server");

@@ -7,7 +7,7 @@ use super::factory::Factory;
 use super::names::addresses_of;
 use super::{Cut, Session, Source as Sessions};
 use lock_core::sql::postgres::{connect_failed, notification};
-use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement};
+use lock_core::sql::{ConnectError, Prepared, Rows, Run, Statement, advisory};
 use lock_core::{Failure, Notification};
 use lock_shared::hosts::{Hosts, share};
 use lock_shared::plan::gone;
@@ -130,7 +130,7 @@ impl Session for Postgres {
     }
 
     /// Tells the server to end the wait. It would go on for a while although the client is gone.
-    fn cut(&self) -> Option<Cut> {
+    fn cut(&self, _: Option<&advisory::Session>) -> Option<Cut> {
         let Source::Server { connector, request, .. } = &self.source else { return None };
         let token = self.client.as_ref()?.cancel_token();
         let (limit, own) = (self.limit.clone(), Limit::default());

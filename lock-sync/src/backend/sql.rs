@@ -151,7 +151,7 @@ impl<S: Session> Backend for Sql<S> {
     }
 
     fn cut(&self) -> Option<Cut> {
-        self.session.as_ref().and_then(Session::cut)
+        self.session.as_ref()?.cut(self.flow.session())
     }
 }
 

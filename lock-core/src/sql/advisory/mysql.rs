@@ -134,3 +134,10 @@ SELECT {place}, CAST(IF({same}, COALESCE(RELEASE_LOCK({name}), 0), -3) AS SIGNED
 
 /// The session. Whether it is that connection, and the server still takes writes.
 pub(super) const KEEP: &str = "SELECT COALESCE({same} AND {writable}, 0)";
+
+/// A connection's number and mark. One row if that connection is carrying out a statement of that session's.
+pub(super) const WAITS: &str =
+    "SELECT id FROM information_schema.processlist WHERE id = ? AND LOCATE(?, info) > 0";
+
+/// A connection's number.
+pub(super) const KILL: &str = "KILL ?";

@@ -1,11 +1,12 @@
 //! What MySQL and MariaDB have of their own.
 
-use lock_core::sql::Refusal;
 use lock_core::sql::advisory::{Prefix, mysql::codec};
+use lock_core::sql::{Refusal, Value};
 use lock_core::{Failure, Mode, Request, SessionName};
 use lock_tests::advisory::{LONG, Line, claim, claims, connect, fresh, open};
 use lock_tests::on_mysql_and_mariadb;
 use lock_tests::servers::Kind;
+use std::thread::scope;
 use std::time::Duration;
 
 on_mysql_and_mariadb! {
@@ -13,6 +14,7 @@ on_mysql_and_mariadb! {
     a_lock_belongs_to_the_server_and_a_prefix_to_its_users
     a_server_that_is_read_only_is_refused_and_grants_nothing
     the_time_of_a_fence_moves_with_no_time_zone
+    a_wait_is_ended_by_its_number_only_where_its_session_waits
 }
 
 fn there_are_no_shared_locks(kind: Kind) {
@@ -58,14 +60,7 @@ fn a_server_that_is_read_only_is_refused_and_grants_nothing(kind: Kind) {
             min_uptime: Duration::ZERO,
             label: "".into(),
         },
-        Request::Wait {
-            behind: None,
-            session: SessionName::default(),
-            claim: names[0].clone(),
-            since: 0,
-            up_to: LONG,
-            min_uptime: Duration::ZERO,
-        },
+        wait_for(&name),
     ];
     for command in commands {
         let answer = a.ask(&command);
@@ -81,10 +76,46 @@ fn a_server_that_is_read_only_is_refused_and_grants_nothing(kind: Kind) {
     assert_eq!(a.keep(), Ok(true));
 }
 
+fn wait_for(name: &str) -> Request {
+    Request::Wait {
+        behind: None,
+        session: SessionName::default(),
+        claim: claim(name, Mode::Exclusive),
+        since: 0,
+        up_to: LONG,
+        min_uptime: Duration::ZERO,
+    }
+}
+
 fn the_time_of_a_fence_moves_with_no_time_zone(kind: Kind) {
     let server = kind.server();
     let codec = codec(Prefix::default());
     let before = Line::at(server.url(), kind, codec.clone(), LONG).time();
     connect(server.url()).batch("SET GLOBAL time_zone = '-11:00'");
     assert!(Line::at(server.url(), kind, codec, LONG).time() > before);
+}
+
+/// The server's name may lead to another one meanwhile, and the number to a stranger there.
+fn a_wait_is_ended_by_its_number_only_where_its_session_waits(kind: Kind) {
+    let name = fresh("kill");
+    let mut holder = Line::new(kind, LONG);
+    assert!(holder.take(&name).is_some());
+    let [mut waiter, idle] = [0; 2].map(|_| Line::new(kind, LONG));
+    let session = waiter.session.clone();
+    let [waits, kill] = session.kill();
+    scope(|scope| {
+        let waiting = scope.spawn(|| waiter.ask(&wait_for(&name)));
+        holder.sees_waiting(session.id());
+        // The number of one is asked for with another's mark.
+        let mut strangers = idle.session.kill()[0].clone();
+        strangers.params[0] = waits.params[0].clone();
+        for statement in [&strangers, &idle.session.kill()[0]] {
+            assert_eq!(holder.client.run(statement), Ok(vec![]));
+        }
+        assert_eq!(holder.client.run(&waits), Ok(vec![vec![Value::Int(session.id())]]));
+        holder.client.run(&kill).expect("ended");
+        let answer = waiting.join().expect("no panic");
+        assert!(answer.is_err(), "{answer:?}");
+    });
+    assert!(holder.free(&name));
 }
