@@ -188,6 +188,9 @@ UPDATE "locks"
    SET owner = NULL, expires_at = least(expires_at, clock_timestamp()),
        fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
  WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
+   AND set_config('lock_timeout', '1000', true) IS NOT NULL
+   AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                                        WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
 RETURNING CASE WHEN queue > served AND false THEN NULL
                ELSE fence END;
 
@@ -217,6 +220,9 @@ UPDATE "locks"
    SET owner = NULL, expires_at = least(expires_at, clock_timestamp()),
        fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
  WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
+   AND set_config('lock_timeout', '1000', true) IS NOT NULL
+   AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                                        WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
 RETURNING CASE WHEN queue > served AND pg_notify('withlock_' || '"locks"'::regclass::oid::text, E'\x02' || (served + 1) || ' 0 ' || name) IS NULL THEN NULL
                ELSE fence END;
 

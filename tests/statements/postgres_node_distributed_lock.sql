@@ -137,6 +137,9 @@ SELECT l.mutex::text, (extract(epoch FROM l.ts) * 1000000)::bigint, 'node ' || l
 -- break
 DELETE FROM "distributed_lock"
  WHERE mutex = $1::text AND (extract(epoch FROM ts) * 1000000)::bigint = $2::bigint
+   AND set_config('lock_timeout', '1000', true) IS NOT NULL
+   AND set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                                        WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true) IS NOT NULL
 RETURNING (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
 
 -- purge

@@ -4,7 +4,7 @@
 
 mod texts;
 
-use super::postgres::could_not_tell;
+use super::postgres::{carried, could_not_tell};
 use super::{Codec, Dialect, Rows, Statement, Value, mysql, node_distributed_lock};
 #[cfg(doc)]
 use crate::admin::PAGE;
@@ -105,6 +105,8 @@ impl AdminExchange {
         };
         let statement = |text: &str, params: Vec<Value>| {
             let text = text.replace("{tell}", tell).replace("{now}", mysql::NOW);
+            let text = carried(&text, self.codec.terms);
+            let text = text.replace("{and}", mysql::commits(self.codec.terms));
             // Where leases are watched, only what is kept ends by the server's clock, for nobody has it.
             let ends = match (self.codec.terms.watched, dialect) {
                 (false, _) => "",

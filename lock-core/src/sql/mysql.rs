@@ -47,7 +47,7 @@ pub fn codec(table: TableName) -> Codec {
 /// The same on these terms. Where the session may be anybody's, grants and renewals see for themselves that they commit by
 /// themselves.
 pub(super) fn make(table: TableName, terms: Terms) -> Codec {
-    let and = if terms.carries { "\n   AND @@SESSION.autocommit = 1" } else { "" };
+    let and = commits(terms);
     let fit = if terms.carries {
         format!("{}{IN_ORDER}", and.replace("  AND", "WHERE"))
     } else {
@@ -76,6 +76,11 @@ pub(super) fn make(table: TableName, terms: Terms) -> Codec {
         .with_keep([keep, keep])
         .with_correction(correct);
     if terms.watched { codec.with_end(end) } else { codec }
+}
+
+/// What a statement sees to for itself on these terms: that it commits.
+pub(super) fn commits(terms: Terms) -> &'static str {
+    if terms.carries { "\n   AND @@SESSION.autocommit = 1" } else { "" }
 }
 
 /// The conditions that go by the server's clock, and their replacements where leases are watched: then only what is kept

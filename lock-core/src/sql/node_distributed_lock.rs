@@ -12,7 +12,7 @@
 //! * The package sends no notification, so nobody listens: those that wait look. Nothing is prepared, and statements
 //!   [carry](Codec::carries) the settings that matter.
 
-use super::postgres::{CHECK as OWN_CHECK, CLAIM_OF_ONE, CLAIMS, durable, limited};
+use super::postgres::{CHECK as OWN_CHECK, CLAIM_OF_ONE, CLAIMS, carried};
 use super::{Codec, Dialect, Terms};
 use crate::name::TableName;
 use alloc::format;
@@ -38,11 +38,8 @@ pub fn codec(table: TableName, ttl: Duration) -> Codec {
 pub(super) fn make(table: TableName, terms: Terms, ttl: Duration) -> Codec {
     let longest = format!("$1::bigint <= {}", ttl.as_micros());
     let ttl = interval(ttl);
-    let [limited, durable] = [limited(terms.request), durable(terms.request)];
-    let whole = |text: &str| {
-        let text = text.replace("{limited}", &limited).replace("{durable}", &durable);
-        text.replace("{ttl}", &ttl).replace("{longest}", &longest)
-    };
+    let whole =
+        |text: &str| carried(text, terms).replace("{ttl}", &ttl).replace("{longest}", &longest);
     let [any, one] = [CLAIMS, CLAIM_OF_ONE].map(|claims| whole(&CLAIM.replace("{claims}", claims)));
     let none = Dialect::Postgres { listen: "".into(), unlisten: "".into(), ping: "".into() };
     Codec::new(none, table, [&any, &whole(RENEW), &whole(RELEASE), &whole(HOLDERS)])

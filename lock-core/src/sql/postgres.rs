@@ -50,18 +50,14 @@ pub fn codec(table: TableName) -> Codec {
 /// The same on these terms. Where the session may be anybody's, the statements carry the settings that matter; relaxed, a
 /// commit waits for the disk only where the server has it so.
 pub(super) fn make(table: TableName, terms: Terms) -> Codec {
-    let Terms { relaxed, watched, request, carries, .. } = terms;
-    let carried = carries.then_some(request);
+    let Terms { watched, carries, .. } = terms;
     let none = Dialect::Postgres { listen: "".into(), unlisten: "".into(), ping: "".into() };
     let [listen, unlisten, ping] =
         [LISTEN, UNLISTEN, PING].map(|text| none.text(text, &table).into());
-    let durable = if relaxed { limited } else { durable };
-    let [limited, durable] = [limited, durable].map(|text| carried.map(text).unwrap_or_default());
-    let carry = |text: &str| text.replace("{limited}", &limited).replace("{durable}", &durable);
     let [renewable, lives, late] = if watched { WATCHED } else { BY_CLOCK };
     let kept = Owner::KEPT.to_string();
     let carry = |text: &str| {
-        with_conditions(&carry(text), lives)
+        with_conditions(&carried(text, terms), lives)
             .replace("{renewable}", renewable)
             .replace("{late}", late)
             .replace("{late}", LATE)
@@ -226,9 +222,18 @@ pub fn refuses_settings(failure: &Failure) -> bool {
         && matches!(failure.code(), Some(Code::SqlState(state)) if matches!(&state, b"08P01" | b"0A000"))
 }
 
+/// `text` with the settings that it carries on these terms in their places: those of statements that are [limited], and of those
+/// that are [durable], too.
+pub(super) fn carried(text: &str, terms: Terms) -> String {
+    let carried = terms.carries.then_some(terms.request);
+    let durable = if terms.relaxed { limited } else { durable };
+    let [limited, durable] = [limited, durable].map(|text| carried.map(text).unwrap_or_default());
+    text.replace("{limited}", &limited).replace("{durable}", &durable)
+}
+
 /// The settings that a statement carries where the session may be anybody's: it ends when we have given it up, if it
 /// waits for a row.
-pub(super) fn limited(request: Duration) -> String {
+fn limited(request: Duration) -> String {
     format!("\n   AND set_config('lock_timeout', '{}', true) IS NOT NULL", for_a_row(request))
 }
 
@@ -241,7 +246,7 @@ fn for_a_row(request: Duration) -> u128 {
 }
 
 /// The same, and its commit waits for the disk, whatever another client has set.
-pub(super) fn durable(request: Duration) -> String {
+fn durable(request: Duration) -> String {
     limited(request) + COMMITS
 }
 

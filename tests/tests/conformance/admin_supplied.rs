@@ -1,6 +1,7 @@
 //! Looking at locks and freeing them by hand, over connections that a function makes and over pools.
 
 use lock_sync::{Config, Error, LostReason, TableName};
+use lock_tests::advisory::connect;
 use lock_tests::drivers::{Admin, Driver, pool, wait};
 use lock_tests::place::{Place, mysql_client};
 use lock_tests::proxy::{Proxy, server_of};
@@ -22,6 +23,42 @@ const DRIVERS: [Driver; 3] = [Driver::Blocking, Driver::Tokio, Driver::Pooled];
 lock_tests::on_mysql_and_mariadb! {
     an_admin_over_brought_connections_does_all_that_one_does
     an_admin_over_a_connection_that_was_handed_over_does_all_that_one_does
+    a_row_that_is_locked_is_told_over_all_connections
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_row_that_is_locked_is_told_over_all_connections_on_postgres() {
+    row_is_locked(&Place::postgres());
+}
+
+fn a_row_that_is_locked_is_told_over_all_connections(kind: Kind) {
+    row_is_locked(&kind.place());
+}
+
+/// Whoever made the connection set no limits for it, or others.
+fn row_is_locked(place: &Place) {
+    let guard = place.locks(TTL).lock("n").expect("taken");
+    let mut ways: Vec<_> = DRIVERS
+        .iter()
+        .map(|driver| admin(*driver, place.url(), config(place), &Calls::default()))
+        .chain(
+            [Driver::Blocking, Driver::Tokio]
+                .map(|driver| handed_over(driver, place.url(), config(place))),
+        )
+        .map(|admin| admin.expect("connected"))
+        .collect();
+    let table = place.table();
+    let mut other = connect(place.url());
+    other.batch("BEGIN");
+    other.batch(&format!("SELECT name FROM {table} FOR UPDATE"));
+    for admin in &mut ways {
+        let error = admin.break_hold("n", guard.fence()).expect_err("the row is locked");
+        assert!(error.to_string().contains("an open transaction has the lock pinned"), "{error}");
+    }
+    other.batch("ROLLBACK");
+    let broken = ways[0].break_hold("n", guard.fence()).expect("it is not any more");
+    assert!(broken.is_some());
 }
 
 /// How often a function was called.

@@ -35,7 +35,7 @@ SELECT l.name, l.fence, l.holder,
 UPDATE {table}
    SET owner = NULL, expires_at = least(expires_at, clock_timestamp()),
        fence = greatest(fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
- WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL
+ WHERE name = $1::text AND fence = $2::bigint AND owner IS NOT NULL{durable}
 RETURNING CASE WHEN queue > served AND {tell} THEN NULL
                ELSE fence END"#,
     purge: r#"
@@ -71,7 +71,7 @@ SELECT l.mutex::text, (extract(epoch FROM l.ts) * 1000000)::bigint, 'node ' || l
  WHERE l.mutex = $1::text"#,
     force: r#"
 DELETE FROM {table}
- WHERE mutex = $1::text AND (extract(epoch FROM ts) * 1000000)::bigint = $2::bigint
+ WHERE mutex = $1::text AND (extract(epoch FROM ts) * 1000000)::bigint = $2::bigint{durable}
 RETURNING (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"#,
     purge: r#"
 DELETE FROM {table}
@@ -136,10 +136,10 @@ SELECT name, fence, holder, {now} - acquired_us,
     force: r#"
 UPDATE {table}
    SET fence = LAST_INSERT_ID(GREATEST(fence + 1, {now})), owner = NULL, expires_us = 0
- WHERE name = ? AND fence = ? AND owner IS NOT NULL"#,
+ WHERE name = ? AND fence = ? AND owner IS NOT NULL{and}"#,
     purge: r#"
 DELETE FROM {table}
- WHERE (owner IS NULL OR ({ends}expires_us <= {now})) AND fence < {now} - ?
+ WHERE (owner IS NULL OR ({ends}expires_us <= {now})) AND fence < {now} - ?{and}
  ORDER BY name
  LIMIT 500"#,
 };
