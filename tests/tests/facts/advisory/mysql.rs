@@ -103,19 +103,18 @@ fn a_wait_is_ended_by_its_number_only_where_its_session_waits(kind: Kind) {
     let [mut waiter, idle] = [0; 2].map(|_| Line::new(kind, LONG));
     let session = waiter.session.clone();
     let [waits, kill] = session.kill();
-    scope(|scope| {
+    let [other, _] = idle.session.kill();
+    // The number of one is asked for with another's mark.
+    let mut stranger = other.clone();
+    stranger.params[0] = waits.params[0].clone();
+    let (found, answer) = scope(|scope| {
         let waiting = scope.spawn(|| waiter.ask(&wait_for(&name)));
         holder.sees_waiting(session.id());
-        // The number of one is asked for with another's mark.
-        let mut strangers = idle.session.kill()[0].clone();
-        strangers.params[0] = waits.params[0].clone();
-        for statement in [&strangers, &idle.session.kill()[0]] {
-            assert_eq!(holder.client.run(statement), Ok(vec![]));
-        }
-        assert_eq!(holder.client.run(&waits), Ok(vec![vec![Value::Int(session.id())]]));
+        let found = [&stranger, &other, &waits].map(|asks| holder.client.run(asks));
         holder.client.run(&kill).expect("ended");
-        let answer = waiting.join().expect("no panic");
-        assert!(answer.is_err(), "{answer:?}");
+        (found, waiting.join().expect("no panic"))
     });
+    assert_eq!(found, [vec![], vec![], vec![vec![Value::Int(session.id())]]].map(Ok));
+    assert!(answer.is_err(), "{answer:?}");
     assert!(holder.free(&name));
 }
