@@ -139,6 +139,9 @@ fn who_waits_for_its_own_end_is_told_so() {
         (r#""$W" -q --wait 1s outer -- true"#, 124, 0),
         (r#""$W" --wait 1s inner -- true"#, 0, 0),
         (r#""$W" --db sqlite:b.db --wait 1s outer -- true"#, 0, 0),
+        (r#""$W" inner -- "$W" --wait 1s outer -- true"#, 124, 1),
+        (r#""$W" --db sqlite:b.db inner -- "$W" --db sqlite:a.db --wait 1s outer -- true"#, 124, 1),
+        (r#""$W" --permits 2 inner -- "$W" --wait 1s outer -- true"#, 124, 1),
     ] {
         let sandbox = Sandbox::new();
         let ended = outer(&sandbox, |_| {}, &["--db", "sqlite:a.db"], script).expect(code);

@@ -13,10 +13,12 @@ use crate::role::GUARDIAN;
 use crate::source::FILE;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{getpid, getppid};
-use std::env::var_os;
+use std::env::vars_os;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The environment variable that says where the lock is kept, without secrets.
@@ -62,6 +64,17 @@ impl Outer {
         path.read_link().is_ok_and(|link| link.to_string_lossy().starts_with(LINK))
     }
 
+    /// The environment that it was started with; empty if that cannot be read.
+    fn environment(&self) -> Vec<(OsString, OsString)> {
+        let read = std::fs::read(format!("/proc/{}/environ", self.0)).unwrap_or_default();
+        let pair = |one: &[u8]| {
+            let at = one.iter().position(|byte| *byte == b'=')?;
+            let [name, value] = [&one[..at], &one[at + 1..]].map(OsStr::from_bytes);
+            Some((name.to_os_string(), value.to_os_string()))
+        };
+        read.split(|byte| *byte == 0).filter_map(pair).collect()
+    }
+
     /// The error if the file is gone.
     pub(crate) fn silent(&self) -> String {
         self.because(
@@ -84,14 +97,27 @@ impl Outer {
     }
 }
 
-/// The lock of the withlock around this one, if that has it in the same place and lives. A permit is not meant: others have
+/// The locks of the withlocks around this one that have them in the same place and live. Permits are not meant: others have
 /// some, too.
-pub(crate) fn held_around(place: &str) -> Option<String> {
-    let file = var_os(FILE).map(PathBuf::from)?;
-    let lives = Outer::of(&file).is_some_and(|outer| outer.is_there(&file));
-    let here = var_os(PLACE).is_some_and(|found| found == place) && var_os(PERMIT).is_none();
-    var_os(NAME)?.into_string().ok().filter(|_| lives && here)
+pub(crate) fn held_around(place: &str) -> Vec<String> {
+    let mut held = Vec::new();
+    let mut here: Vec<(OsString, OsString)> = vars_os().collect();
+    // Each of them has been started by the next, as far as their environments are to be believed.
+    for _ in 0..MOST_AROUND {
+        let of =
+            |name: &str| here.iter().find(|(is, _)| is == name).map(|(_, value)| value.clone());
+        let Some(file) = of(FILE).map(PathBuf::from) else { break };
+        let Some(outer) = Outer::of(&file).filter(|outer| outer.is_there(&file)) else { break };
+        if of(PLACE).is_some_and(|found| found == place) && of(PERMIT).is_none() {
+            held.extend(of(NAME).and_then(|name| name.into_string().ok()));
+        }
+        here = outer.environment();
+    }
+    held
 }
+
+/// More are not looked at.
+const MOST_AROUND: usize = 32;
 
 /// The error for a process inside a withlock's command that lacks the variables. sudo or env may have dropped
 /// them, but the guardian is still among our ancestors. Without this check, the inner withlock would use this

@@ -116,7 +116,7 @@ impl Run<'_> {
         let mut waiting = Waiting::new(name, place, level, patience != Patience::None);
         // Behind shared locks and permits, it would wait for others as well.
         let alone = args.permits.is_none() && !args.shared;
-        waiting.around = nested::held_around(place).filter(|_| alone);
+        waiting.around = if alone { nested::held_around(place) } else { Vec::new() };
         let mode = if args.shared { Mode::Shared } else { Mode::Exclusive };
         let (permits, and) = (args.permits, args.and.clone());
         let keep = args.min_hold;

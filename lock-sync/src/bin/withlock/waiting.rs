@@ -20,8 +20,8 @@ pub(crate) struct Waiting {
     level: Level,
     /// True if withlock waits for the lock at all.
     waits: bool,
-    /// The lock that the withlock around this one has.
-    pub(crate) around: Option<String>,
+    /// The locks that the withlocks around this one have.
+    pub(crate) around: Vec<String>,
     busy: bool,
     /// The reason of a denial though nobody is known to hold the lock.
     pub(crate) withheld: Option<String>,
@@ -38,7 +38,7 @@ impl Waiting {
     pub(crate) fn new(name: &str, place: &str, level: Level, waits: bool) -> Self {
         let (name, place, holder, news) = (name.to_string(), place.to_string(), None, None);
         let (busy, trouble, last, began) = (false, None, None, Instant::now());
-        let (around, withheld) = (None, None);
+        let (around, withheld) = (Vec::new(), None);
         Self {
             name,
             place,
@@ -83,7 +83,8 @@ impl Waiting {
                 self.name = busy.name.to_string();
                 self.holder = seen;
                 if self.waits && self.level != Level::Quiet {
-                    if let Some(name) = self.around.take_if(|name| *name == self.name) {
+                    if let Some(at) = self.around.iter().position(|name| *name == self.name) {
+                        let name = self.around.swap_remove(at);
                         say!(
                             "this is a command of a withlock that holds {name:?}, and so waits for its own end"
                         );
