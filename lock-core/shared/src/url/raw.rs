@@ -2,7 +2,7 @@
 
 use lock_core::config::ConfigError;
 
-const ESCAPES: &str = "in a user name or password, write % as %25, @ as %40, / as %2F, ? as %3F, # as %23, & as %26, a space as %20";
+const ESCAPES: &str = "in a user name, a password or the name of a file, write % as %25, @ as %40, / as %2F, ? as %3F, # as %23, & as %26, a space as %20";
 
 /// Fails if a user name or password may contain a character that ends it, because the rest would be taken for
 /// a host or a database. `base` is the URL before its first `?`, and `query` is what follows.
