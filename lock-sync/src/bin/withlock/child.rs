@@ -25,14 +25,14 @@ use crate::order::{Lease, Order, Report};
 use crate::report::say;
 use crate::role::{GUARDIAN, starter};
 use crate::source::URL;
+use crate::{group, terminal};
 use lock_sync::Guard;
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, kill_process_group, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
 };
-use rustix::termios::tcgetpgrp;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, PipeReader, PipeWriter, Read, Write, stdin};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ExitStatus};
@@ -96,8 +96,9 @@ impl Running {
     /// Starts the command under the guard, as soon as it has time to run: `remaining` from now.
     pub(crate) fn begin(&mut self, guard: &Guard, ending: Ending, remaining: Duration) {
         let (fence, permit) = (guard.fence().get(), guard.permit().unwrap_or_default());
-        self.shares_terminal = stdin().is_terminal() || in_foreground();
-        let group = if self.shares_terminal { getpgrp().as_raw_nonzero().get() } else { 0 };
+        let shared = terminal::shared_group();
+        self.shares_terminal = shared.is_some();
+        let group = shared.unwrap_or_default();
         let until = now().saturating_add(remaining);
         self.told = Some(until);
         self.tell(&Order::Begin { fence, permit, group, lease: Lease { ending, until } });
@@ -171,6 +172,20 @@ impl Running {
         self.tell(&Order::Signal(signal));
     }
 
+    /// Stops the command once it has stopped by itself, or `at_most` later: an editor, say, puts the terminal in order
+    /// first.
+    pub(crate) fn stop(&mut self, at_most: Duration) {
+        if !self.shares_terminal {
+            self.signal(Signal::TSTP);
+        }
+        let until = Instant::now() + at_most;
+        let command = self.reports().0;
+        while command.is_some_and(group::runs) && Instant::now() < until {
+            sleep(Duration::from_millis(1));
+        }
+        self.signal(Signal::STOP);
+    }
+
     /// Continues a guardian that someone has stopped: it could neither end the command nor tell of its end.
     pub(crate) fn wake_guardian(&self) {
         let _ = kill_process(self.pid, Signal::CONT);
@@ -216,13 +231,6 @@ impl Drop for Running {
             let _ = self.guardian.wait();
         }
     }
-}
-
-/// True if this process is in a terminal's foreground. Then the command may want to read from the terminal,
-/// whatever its standard input is.
-fn in_foreground() -> bool {
-    let terminal = std::fs::File::open("/dev/tty");
-    terminal.is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
 }
 
 /// A child's exit code, as shells report it.

@@ -1,4 +1,4 @@
-//! The members of the command's process group.
+//! The members of the command's process group, and their states.
 
 use rustix::process::Pid;
 use std::fs::{read_dir, read_to_string};
@@ -29,14 +29,23 @@ fn processes() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
+/// True if the process is there, and neither stopped nor dead.
+pub(crate) fn runs(process: Pid) -> bool {
+    let stat = stat(process.as_raw_nonzero().get()).unwrap_or_default();
+    words(&stat).next().is_some_and(|state| !matches!(state, "T" | "t" | "Z" | "X"))
+}
+
 fn stat(pid: i32) -> Option<String> {
     read_to_string(format!("/proc/{pid}/stat")).ok()
 }
 
-/// Reads `PID (NAME) STATE PPID PGRP …`, where NAME may have spaces and parentheses.
+/// Of `PID (NAME) STATE PPID PGRP …`, where NAME may have spaces and parentheses, the words from STATE on.
+pub(crate) fn words(stat: &str) -> impl Iterator<Item = &str> {
+    stat.rsplit_once(") ").into_iter().flat_map(|(_, rest)| rest.split(' '))
+}
+
 fn belongs(stat: &str, group: i32) -> bool {
-    let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
-    let mut words = rest.split(' ');
+    let mut words = words(stat);
     let is_dead = matches!(words.next(), None | Some("Z" | "X"));
     !is_dead && words.nth(1).and_then(|word| word.parse().ok()) == Some(group)
 }

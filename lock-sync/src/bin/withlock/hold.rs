@@ -5,8 +5,9 @@ use crate::ending::{Ending, OnLost};
 use crate::order::Report;
 use crate::release::{Released, release};
 use crate::report::{Level, say, seconds_left};
-use crate::signals;
+use crate::signals::Came;
 use crate::stage::Signalled;
+use crate::terminal;
 use lock_sync::{Guard, Locks, ReleaseError};
 use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt;
@@ -18,6 +19,8 @@ pub(crate) const LOST: u8 = 123;
 
 /// Longest delay before the guardian of a command that has not started is told of a renewal.
 const SOON: Duration = Duration::from_millis(20);
+/// How long a command may take to stop by itself at the stop key.
+const TO_STOP: Duration = Duration::from_secs(1);
 
 const CUT: &str =
     "a signal ended withlock before the server had confirmed the release; the lease ends by itself";
@@ -60,6 +63,12 @@ struct Watched {
 impl Hold<'_> {
     /// Runs the command under the guard, and releases the lock. Returns what follows.
     pub(crate) fn run(&self, mut guard: Guard, mut running: Running) -> Result<Next, String> {
+        if terminal::is_beyond() && self.level != Level::Quiet {
+            say!(
+                "the command cannot read from this terminal, which belongs to a session outside of this PID namespace: \
+                 start withlock by setsid --ctty"
+            );
+        }
         running.begin(&guard, self.ending, self.remaining(&guard));
         let Watched { status, report, told_to_end, final_signal, told_lost } =
             self.watch(&mut running, &guard)?;
@@ -163,9 +172,9 @@ impl Hold<'_> {
                 }
                 let told_lost = lost_at.is_some();
                 // Some may have come just before the end.
-                let last: Vec<i32> = self.signalled.events.try_iter().collect();
-                told_to_end |= last.iter().any(|signal| signals::ENDING.contains(signal));
-                final_signal |= last.iter().any(|signal| signals::FINAL.contains(signal));
+                let last: Vec<Came> = self.signalled.events.try_iter().collect();
+                told_to_end |= last.iter().any(|came| came.ends());
+                final_signal |= last.iter().any(|came| came.is_final());
                 return Ok(Watched { status, report, told_to_end, final_signal, told_lost });
             }
             let remaining = self.remaining(guard);
@@ -204,21 +213,27 @@ impl Hold<'_> {
                 lost_at.get_or_insert_with(Instant::now);
             }
             let event = self.signalled.events.recv_timeout(nap);
-            if event.is_ok_and(|signal| signals::ENDING.contains(&signal)) {
+            if event.is_ok_and(Came::ends) {
                 told_to_end = true;
                 running.wake_guardian();
             }
-            final_signal |= event.is_ok_and(|signal| signals::FINAL.contains(&signal));
+            final_signal |= event.is_ok_and(Came::is_final);
             match event {
-                Ok(signals::CHILD) | Err(RecvTimeoutError::Timeout) => {}
-                Ok(signals::STOP) => {
-                    running.signal(Signal::STOP);
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(came) if came.is_a_look() => {}
+                Ok(came) if came.stops() => {
+                    running.stop(TO_STOP.min(remaining / 4));
                     self.stop();
                 }
-                Ok(key) if running.shares_terminal() && signals::KEYS.contains(&key) => {}
-                Ok(signal) => {
-                    if let Some(signal) = Signal::from_named_raw(signal) {
+                // The command has it from the terminal.
+                Ok(came) if running.shares_terminal() && came.from_terminal => {}
+                Ok(came) => {
+                    if let Some(signal) = Signal::from_named_raw(came.signal) {
                         running.signal(signal);
+                    }
+                    if came.ends() {
+                        // A command that is stopped would get it only later.
+                        running.signal(Signal::CONT);
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => {
@@ -250,8 +265,8 @@ impl Hold<'_> {
         }
         while !left().is_zero() && guard.is_held() {
             match self.signalled.events.recv_timeout(left().min(Duration::from_secs(1))) {
-                Ok(signals::STOP) => self.stop(),
-                Ok(signal) if signals::ENDING.contains(&signal) => {
+                Ok(came) if came.stops() => self.stop(),
+                Ok(came) if came.ends() => {
                     if self.level != Level::Quiet {
                         say!(
                             "a signal ended --min-hold {} early; withlock releases {:?}",

@@ -39,6 +39,7 @@ mod run;
 mod signals;
 mod source;
 mod stage;
+mod terminal;
 mod waiting;
 mod writer;
 

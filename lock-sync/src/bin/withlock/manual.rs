@@ -50,7 +50,7 @@ const EXIT_STATUS: [(&str, &str); 9] = [
     ),
     (
         "123",
-        "The lock was lost, or --max-hold was over, and COMMAND was stopped or never started. With --leader only after INT, QUIT or TERM.",
+        "The lock was lost, or --max-hold was over, and COMMAND was stopped or never started. With --leader only after INT, QUIT, TERM or ALRM.",
     ),
     ("124", "With --wait: someone else held the lock all that time. See -E."),
     ("125", "withlock itself failed. One line on standard error says why."),
@@ -120,8 +120,8 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 const SIGNALS: [&str; 4] = [
-    "While withlock waits for the lock, HUP, INT, QUIT and TERM end it, and COMMAND is not run. While COMMAND runs, withlock passes \
-     its signals to COMMAND's process group, and waits for COMMAND.",
+    "While withlock waits for the lock, HUP, INT, QUIT, TERM and ALRM end it, and COMMAND is not run. While COMMAND runs, withlock passes \
+     these, USR1, USR2, WINCH, TSTP and CONT to COMMAND's process group, and waits for COMMAND.",
     "If the lock cannot be renewed, COMMAND's process group gets TERM, then KILL before the lease ends (see --on-lost and --grace). \
      If the lock was taken (--break, a connection that was ended), COMMAND gets KILL as soon as withlock hears of it, at \
      its next renewal: someone else may hold the lock by then.",

@@ -1,6 +1,6 @@
 //! The release. A server that does not answer keeps it waiting, and a signal ends that.
 
-use crate::signals;
+use crate::signals::Came;
 use crate::stage::Signalled;
 use lock_sync::{Guard, Locks, ReleaseError};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -28,7 +28,7 @@ pub(crate) fn release(guard: Guard, locks: &Locks, signalled: &Signalled) -> Rel
         let (guard, sender) = (guard.clone(), signalled.sender.clone());
         move || {
             let _ = tells.send(release_one(&guard));
-            let _ = sender.send(signals::CHILD);
+            let _ = sender.send(Came::LOOK);
         }
     });
     if releasing.is_err() {
@@ -41,10 +41,10 @@ pub(crate) fn release(guard: Guard, locks: &Locks, signalled: &Signalled) -> Rel
             None => Duration::MAX,
         };
         let event = signalled.events.recv_timeout(wait);
-        if event == Ok(signals::STOP) {
+        if event.is_ok_and(Came::stops) {
             locks.between_requests(|| signalled.stop_key.heed());
         }
-        ended_by = event.ok().filter(|signal| signals::ENDING.contains(signal)).or(ended_by);
+        ended_by = event.ok().filter(|came| came.ends()).or(ended_by);
         match (told.try_recv(), event) {
             (Ok(result), _) => break Released::Ended(result),
             (_, Err(RecvTimeoutError::Disconnected)) => break Released::Cut,
@@ -52,8 +52,8 @@ pub(crate) fn release(guard: Guard, locks: &Locks, signalled: &Signalled) -> Rel
             _ => {}
         }
     };
-    if let Some(signal) = ended_by {
-        let _ = signalled.sender.send(signal);
+    if let Some(came) = ended_by {
+        let _ = signalled.sender.send(came);
     }
     released
 }

@@ -12,7 +12,7 @@ use crate::place::{Place, shown};
 use crate::release::release;
 use crate::report::{Level, missing, print, say};
 use crate::role::{CANNOT_EXECUTE, check_proc};
-use crate::signals;
+use crate::signals::Came;
 use crate::stage::{Signalled, Stage};
 use crate::waiting::Waiting;
 use crate::writer;
@@ -176,7 +176,7 @@ impl Run<'_> {
         }
         let sender = signalled.sender.clone();
         guard.on_lost(move |_| {
-            let _ = sender.send(signals::CHILD);
+            let _ = sender.send(Came::LOOK);
         });
         let (ending, leader) = (self.ending, args.leader);
         let hold = Hold { locks: &locks, leader, ending, until, latest, level, signalled };

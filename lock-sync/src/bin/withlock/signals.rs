@@ -2,26 +2,67 @@
 
 use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::consts::{
-    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
-    SIGWINCH, SIGXFSZ,
+    SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1,
+    SIGUSR2, SIGWINCH, SIGXFSZ,
 };
 use signal_hook::flag::{register, register_usize};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::{Cause, Origin};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Signals by which a terminal or a supervisor ends withlock. They end a wait.
-pub(crate) const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
-/// Signals of a terminal's keys. The terminal sends them to the command, too, if the command is in its group.
-pub(crate) const KEYS: [i32; 3] = [SIGINT, SIGQUIT, SIGWINCH];
+/// Signals by which a terminal or a supervisor ends withlock, and that of an alarm that was set before withlock was started.
+/// They end a wait.
+const ENDING: [i32; 5] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGALRM];
 /// Those after which withlock runs no command again. To a command, HUP often means to read its files again.
-pub(crate) const FINAL: [i32; 3] = [SIGINT, SIGQUIT, SIGTERM];
+const FINAL: [i32; 4] = [SIGINT, SIGQUIT, SIGTERM, SIGALRM];
+/// Signals of a terminal's keys, and of a change of its size.
+const KEYS: [i32; 3] = [SIGINT, SIGQUIT, SIGWINCH];
 const PASSED_ON: [i32; 5] = [SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, STOP];
 
-pub(crate) const CHILD: i32 = SIGCHLD;
+const CHILD: i32 = SIGCHLD;
 /// Signal of the terminal's stop key. If it stopped only withlock, the command would run on past its lease.
-pub(crate) const STOP: i32 = SIGTSTP;
+const STOP: i32 = SIGTSTP;
+
+/// A signal that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Came {
+    pub(crate) signal: i32,
+    /// The terminal sent it, to all processes of its foreground, and no process did.
+    pub(crate) from_terminal: bool,
+}
+
+impl Came {
+    /// A child has ended, or something else is to be looked at.
+    pub(crate) const LOOK: Self = Self { signal: CHILD, from_terminal: false };
+
+    fn of(origin: &Origin) -> Self {
+        let from_terminal = KEYS.contains(&origin.signal) && matches!(origin.cause, Cause::Kernel);
+        Self { signal: origin.signal, from_terminal }
+    }
+
+    /// True for [`LOOK`](Self::LOOK).
+    pub(crate) fn is_a_look(self) -> bool {
+        self.signal == CHILD
+    }
+
+    /// True for the terminal's stop key.
+    pub(crate) fn stops(self) -> bool {
+        self.signal == STOP
+    }
+
+    /// True if it ends a wait, and is a wish that the command ends.
+    pub(crate) fn ends(self) -> bool {
+        ENDING.contains(&self.signal)
+    }
+
+    /// True if withlock runs no command again after it.
+    pub(crate) fn is_final(self) -> bool {
+        FINAL.contains(&self.signal)
+    }
+}
 
 /// The terminal's stop key, and what takes it back.
 #[derive(Clone)]
@@ -58,13 +99,13 @@ impl StopKey {
 
 /// Starts a thread that calls `notice` with each signal, including those of `more`. Signals that were ignored
 /// when withlock started, for example by `nohup`, stay ignored, for the command too.
-pub(crate) fn watch(more: &[i32], mut notice: impl FnMut(i32) + Send + 'static) -> io::Result<()> {
+pub(crate) fn watch(more: &[i32], mut notice: impl FnMut(Came) + Send + 'static) -> io::Result<()> {
     let ignored = ignored();
     let wanted = ENDING.iter().chain(&PASSED_ON).filter(|signal| !is_in(ignored, **signal));
-    let mut signals = Signals::new(wanted.chain(&[CHILD]).chain(more))?;
+    let mut signals = SignalsInfo::<WithOrigin>::new(wanted.chain(&[CHILD]).chain(more))?;
     std::thread::Builder::new()
         .name("signals".to_string())
-        .spawn(move || signals.forever().for_each(&mut notice))?;
+        .spawn(move || signals.forever().for_each(|origin| notice(Came::of(&origin))))?;
     Ok(())
 }
 

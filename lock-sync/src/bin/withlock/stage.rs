@@ -2,7 +2,7 @@
 
 use crate::asking::News;
 use crate::report::missing;
-use crate::signals::{self, StopKey};
+use crate::signals::{self, Came, StopKey};
 use lock_sync::Locks;
 use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -55,9 +55,9 @@ pub(crate) struct Signalled {
     pub(crate) stage: Now,
     /// The signal that ended a wait, or 0.
     ended_by: Arc<AtomicI32>,
-    /// Signals for the command. [`signals::CHILD`] also comes when the lock is lost.
-    pub(crate) sender: Sender<i32>,
-    pub(crate) events: Receiver<i32>,
+    /// Signals for the command. [`Came::LOOK`] also comes when the lock is lost.
+    pub(crate) sender: Sender<Came>,
+    pub(crate) events: Receiver<Came>,
     pub(crate) stop_key: StopKey,
 }
 
@@ -77,22 +77,22 @@ impl Signalled {
         signals::watch(&[], {
             let (sender, ended_by, stage) = (sender.clone(), ended_by.clone(), stage.clone());
             let stop_key = stop_key.clone();
-            move |signal| {
+            move |came| {
                 let stage = stage.get();
-                let ends = signals::ENDING.contains(&signal);
+                let Came { signal, .. } = came;
                 match &*stage {
                     // No request has reached the server, and the guardian ends the command's process.
-                    Stage::Connecting if ends => std::process::exit(128 + signal),
-                    Stage::Connecting if signal == signals::STOP => stop_key.heed(),
-                    Stage::Waiting(..) if ends => stage.end_wait(&ended_by, signal),
-                    Stage::Waiting(locks, _) if signal == signals::STOP => {
+                    Stage::Connecting if came.ends() => std::process::exit(128 + signal),
+                    Stage::Connecting if came.stops() => stop_key.heed(),
+                    Stage::Waiting(..) if came.ends() => stage.end_wait(&ended_by, signal),
+                    Stage::Waiting(locks, _) if came.stops() => {
                         locks.between_requests(|| stop_key.heed());
                     }
-                    Stage::Waiting(_, news) if signal == signals::CHILD => {
+                    Stage::Waiting(_, news) if came.is_a_look() => {
                         let _ = news.send(News::Child);
                     }
                     Stage::Connecting | Stage::Waiting(..) => {}
-                    Stage::Over => drop(sender.send(signal)),
+                    Stage::Over => drop(sender.send(came)),
                 }
             }
         })?;
@@ -112,10 +112,10 @@ impl Signalled {
     /// Takes the signals that came between a leader's command and its next wait, which has begun. One of them may end it,
     /// and the stop key stops it.
     pub(crate) fn catch_up(&self) {
-        let signal = self.events.try_iter().find(|signal| signals::ENDING.contains(signal));
+        let ends = self.events.try_iter().find(|came| came.ends());
         let stage = self.stage.get();
-        match (signal, &*stage) {
-            (Some(signal), _) => stage.end_wait(&self.ended_by, signal),
+        match (ends, &*stage) {
+            (Some(came), _) => stage.end_wait(&self.ended_by, came.signal),
             (None, Stage::Waiting(locks, _)) if self.stop_key.is_pressed() => {
                 locks.between_requests(|| self.stop_key.heed());
             }

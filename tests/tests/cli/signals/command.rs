@@ -51,6 +51,12 @@ fn usr2_reaches_the_command_and_what_it_started() {
     reaches_everybody("USR2", Signal::USR2);
 }
 
+/// That of an alarm which was set before withlock was started.
+#[test]
+fn alrm_reaches_the_command_and_what_it_started() {
+    reaches_everybody("ALRM", Signal::ALARM);
+}
+
 #[test]
 fn winch_reaches_the_command_and_what_it_started() {
     reaches_everybody("WINCH", Signal::WINCH);
@@ -70,6 +76,20 @@ fn each_signal_of_several_reaches_the_command() {
     }
     go(&sandbox);
     holder.end().expect(0);
+}
+
+/// It would have the signal only once it goes on.
+#[test]
+fn a_signal_ends_a_command_that_is_stopped() {
+    let sandbox = Sandbox::new();
+    let holder = sandbox.hold(&sandbox.url(), &["n"], "exec sleep 600");
+    let child = sandbox.child();
+    kill_process(child, Signal::STOP).expect("there");
+    eventually("it is stopped", || is_stopped(child));
+    holder.signal(Signal::TERM);
+    holder.end_within(PROMPT).expect(143);
+    assert!(!is_alive(child));
+    is_free(&sandbox);
 }
 
 /// A command that has nothing to say to a signal ends of it, and that is what is told.

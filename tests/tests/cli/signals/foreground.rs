@@ -17,6 +17,46 @@ fn term_to_withlock_on_a_terminal_reaches_the_command() {
     is_free(&sandbox);
 }
 
+/// The signals of keys, too, if no key was pressed.
+#[test]
+fn int_and_quit_of_a_process_reach_a_command_on_a_terminal() {
+    for (name, signal) in [("INT", Signal::INT), ("QUIT", Signal::QUIT)] {
+        let sandbox = Sandbox::new();
+        let inner = format!("trap \"echo told >>got; exit 6\" {name}; touch up; {UNTIL_GO}");
+        let script = format!("echo $$ >holder; exec \"$W\" n -- sh -c '{inner}'");
+        let run = on_terminal(&sandbox, &script);
+        eventually("the command runs", || sandbox.path("up").exists());
+        kill_process(pid(&sandbox.read("holder")), signal).expect("there");
+        run.end_within(PROMPT).expect(6);
+        assert_eq!(sandbox.read("got"), "told\n");
+        is_free(&sandbox);
+    }
+}
+
+/// Standard input is a terminal there, whose keys mean others. At a loss, what the command has started ends with it.
+#[test]
+fn the_terminal_of_another_session_is_not_shared() {
+    let sandbox = Sandbox::new();
+    let inner = format!("cut -d\" \" -f5 /proc/$$/stat >group; echo $$ >pid; touch up; {UNTIL_GO}");
+    let script = format!("setsid \"$W\" n -- sh -c '{inner}'; exit $?");
+    let run = on_terminal(&sandbox, &script);
+    eventually("the command runs", || sandbox.path("up").exists());
+    assert_eq!(pid(&sandbox.read("group")), sandbox.child(), "a group of its own");
+    go(&sandbox);
+    run.end_within(PROMPT).expect(0);
+}
+
+#[test]
+#[ignore = "needs a PID namespace of its own, as root or in a user's namespace: tests/run"]
+fn a_session_outside_of_the_pid_namespace_is_told() {
+    let sandbox = Sandbox::new();
+    let inside = "unshare --user --map-root-user --mount --pid --fork --mount-proc";
+    let script = format!("{inside} \"$W\" n -- sh -c 'touch up; exit 4'; exit $?");
+    let ended = on_terminal(&sandbox, &script).end_within(PROMPT).expect(4);
+    assert!(ended.stdout.contains("setsid --ctty"), "{ended:?}");
+    assert_eq!(ended.stdout.lines().count(), 1, "{ended:?}");
+}
+
 /// withlock passes it on to nobody, and yet it is a wish to end.
 #[test]
 fn after_the_interrupt_key_nothing_is_kept() {

@@ -218,6 +218,25 @@ fn the_stop_key_stops_both_and_the_shell_lets_them_go_on() {
     is_free(&sandbox);
 }
 
+/// As an editor does it, which puts the terminal in order first.
+#[test]
+fn a_command_stops_by_itself_at_the_stop_key() {
+    let sandbox = Sandbox::new();
+    let inner = "trap \"sleep 0.1; echo tidy >>got; kill -STOP \\$\\$\" TSTP; echo $$ >pid; touch up; \
+                 while [ ! -e go ]; do sleep 0.02 & wait; done; exit 9";
+    let script = format!("echo $$ >holder; exec \"$W\" n -- sh -c '{inner}'");
+    let mut run = on_terminal(&sandbox, &script);
+    eventually("the command runs", || sandbox.path("up").exists());
+    let (holder, child) = (pid(&sandbox.read("holder")), sandbox.child());
+    run.type_in("\x1a");
+    eventually("it is stopped", || is_stopped(child) && is_stopped(holder));
+    assert_eq!(sandbox.read("got"), "tidy\n");
+    kill_process(holder, Signal::CONT).expect("there");
+    go(&sandbox);
+    run.end_within(PROMPT).expect(9);
+    is_free(&sandbox);
+}
+
 #[test]
 fn a_command_reads_from_the_terminal() {
     let sandbox = Sandbox::new();

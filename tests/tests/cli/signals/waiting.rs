@@ -44,6 +44,11 @@ fn quit_ends_a_wait() {
     ends_the_wait(Signal::QUIT, 131);
 }
 
+#[test]
+fn alrm_ends_a_wait() {
+    ends_the_wait(Signal::ALARM, 142);
+}
+
 /// Signals that a process catches, as a bit mask.
 fn caught(pid: Pid) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()));
