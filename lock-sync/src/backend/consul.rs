@@ -4,10 +4,12 @@
 //! token elsewhere. It uses no proxy, tries once, and reads no more of an answer than any answer needs.
 
 mod admin;
+mod connect;
 mod lookup;
 
 use super::{Backend, Backends, in_time};
 use crate::clock;
+use connect::{Connects, NotConnected};
 use lock_core::config::ConfigError;
 use lock_core::http::consul::{Codec, INDEX_HEADER, Setup, Step, TOKEN_HEADER};
 use lock_core::http::{self, MAX_BODY, Method, Response};
@@ -25,7 +27,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as Now};
 use ureq::http::{HeaderValue, Request as Builder};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
-use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Timeout};
 
 pub(crate) use admin::ConsulAdmin;
@@ -81,8 +82,7 @@ impl Requests {
             let (host, port) = (agent.authority.host(), agent.authority.port_u16().unwrap_or(8500));
             let lookup = Arc::new(Lookup::new(host, port));
             let resolves = Resolves(lookup.clone());
-            let connector = DefaultConnector::default();
-            let client = Agent::with_parts(config.clone(), connector, resolves);
+            let client = Agent::with_parts(config.clone(), Connects::default(), resolves);
             let name = match agent.server_name.to_str() {
                 name if name.contains(':') => format!("[{name}]"),
                 name => name.into_owned(),
@@ -286,40 +286,25 @@ fn panicked() -> ureq::Error {
 
 /// The error of a request without an answer.
 fn request_error(error: &ureq::Error) -> RequestError {
-    use std::io::ErrorKind::ConnectionRefused;
+    use ureq::Error::{BadUri, ConnectionFailed, HostNotFound, Http, Other};
+    let not_connected = match error {
+        Other(why) => why.downcast_ref::<NotConnected>(),
+        _ => None,
+    };
     let sent = match error {
-        ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed
-        | ureq::Error::BadUri(_)
-        | ureq::Error::Http(_)
-        | ureq::Error::Tls(_)
-        | ureq::Error::TlsRequired
-        | ureq::Error::RequireHttpsOnly(_)
-        | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => false,
-        ureq::Error::Io(_) if advice(error).is_some() => false,
-        ureq::Error::Other(why) => !why.is::<NotFound>(),
-        ureq::Error::Io(error) => error.kind() != ConnectionRefused,
+        HostNotFound | ConnectionFailed | BadUri(_) | Http(_) => false,
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => false,
+        Other(why) => not_connected.is_none() && !why.is::<NotFound>(),
         _ => true,
     };
-    RequestError { sent, told: describe(error), stays: advice(error).is_some() }
-}
-
-/// The advice for a TLS handshake that keeps failing until someone acts.
-fn advice(error: &ureq::Error) -> Option<&'static str> {
-    match error {
-        ureq::Error::Io(error) => lock_shared::handshake::advice(error),
-        other => lock_shared::handshake::advice(other),
+    let reason = reason(not_connected.map_or(error, |NotConnected(error)| error));
+    match not_connected.and_then(NotConnected::advice) {
+        Some(advice) => RequestError { sent, told: format!("{reason}: {advice}"), stays: true },
+        None => RequestError::new(sent, reason),
     }
 }
 
 /// The error in one line.
-fn describe(error: &ureq::Error) -> String {
-    match advice(error) {
-        Some(advice) => format!("{}: {advice}", reason(error)),
-        None => reason(error),
-    }
-}
-
 fn reason(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => "no answer in time".to_string(),

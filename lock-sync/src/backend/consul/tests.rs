@@ -4,6 +4,7 @@ use super::*;
 use lock_shared::lookup::stand_in::{NO_LOCK, agent, agent_with_free_locks};
 use lock_shared::place::Place;
 use lock_shared::settings;
+use rustls::InvalidMessage;
 use std::io::{Error as Io, ErrorKind};
 use std::net::TcpListener;
 
@@ -47,6 +48,25 @@ fn the_agent_that_answers_is_the_first_for_the_next_request() {
     assert_eq!(requests.agents.first(), 1);
 }
 
+/// Whatever it is that keeps one from it: no route, or a TLS handshake that it breaks off.
+#[test]
+fn an_agent_that_cannot_be_connected_to_leaves_the_request_to_the_next() {
+    let breaks_off = TcpListener::bind("127.0.0.2:0").expect("a port");
+    let address = breaks_off.local_addr().expect("bound");
+    std::thread::spawn(move || breaks_off.incoming().for_each(drop));
+    let live = agent(NO_LOCK);
+    // The second one speaks no TLS. That is found out, and so it was tried.
+    let url = format!("consul://{address},127.0.0.2:{live}?sslmode=verify-full");
+    let (requests, request) = to_ask(&url);
+    let told = requests.ask(&request, Duration::from_secs(60)).expect_err("no TLS").to_string();
+    assert!(told.contains(&address.to_string()) && told.contains(&live.to_string()), "{told}");
+    // A broadcast address has no route for TCP.
+    let url = format!("consul://255.255.255.255:1,127.0.0.2:{live}?sslmode=disable");
+    let (requests, request) = to_ask(&url);
+    let _answer = requests.ask(&request, Duration::from_secs(60));
+    assert_eq!(requests.agents.first(), 1);
+}
+
 /// The engine gives each request the time that this way takes.
 #[test]
 fn what_the_first_connect_measured_is_handed_on() {
@@ -76,6 +96,7 @@ fn a_connect_that_takes_too_long_has_sent_nothing() {
 #[test]
 fn only_what_was_certainly_not_sent_is_told_so() {
     let io = |kind: ErrorKind| ureq::Error::Io(Io::from(kind));
+    let not_connected = |error| ureq::Error::Other(Box::new(NotConnected(error)));
     for sent in [
         ureq::Error::Timeout(Timeout::Global),
         ureq::Error::Timeout(Timeout::PerCall),
@@ -86,6 +107,11 @@ fn only_what_was_certainly_not_sent_is_told_so() {
         io(ErrorKind::ConnectionReset),
         io(ErrorKind::UnexpectedEof),
         io(ErrorKind::BrokenPipe),
+        io(ErrorKind::ConnectionRefused),
+        // A record that is broken in use.
+        ureq::Error::Io(Io::new(ErrorKind::InvalidData, rustls::Error::DecryptError)),
+        ureq::Error::Rustls(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)),
+        ureq::Error::Tls("broken"),
         panicked(),
     ] {
         let put = request_error(&sent).failure(Method::Put);
@@ -98,7 +124,10 @@ fn only_what_was_certainly_not_sent_is_told_so() {
         ureq::Error::Timeout(Timeout::Connect),
         ureq::Error::HostNotFound,
         ureq::Error::ConnectionFailed,
-        io(ErrorKind::ConnectionRefused),
+        not_connected(io(ErrorKind::ConnectionRefused)),
+        not_connected(io(ErrorKind::HostUnreachable)),
+        not_connected(io(ErrorKind::UnexpectedEof)),
+        not_connected(ureq::Error::Timeout(Timeout::Global)),
     ] {
         let put = request_error(&not_sent).failure(Method::Put);
         assert!(matches!(put, Failure::NotSent(_)), "{not_sent:?}: {put:?}");
