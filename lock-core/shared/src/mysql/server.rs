@@ -55,7 +55,13 @@ impl Server {
             return Err(parameter("socket", "takes the place of the host: name one host"));
         }
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let database = url.path_segments().and_then(|mut parts| parts.next()).map(decoded);
+        let mut parts = url.path_segments().into_iter().flatten();
+        let database = parts.next().map(decoded);
+        if parts.any(|part| !part.is_empty()) {
+            return Err(unread(
+                "something follows the name of its database (in the name, write / as %2F)",
+            ));
+        }
         let database = database
             .filter(|name| !name.is_empty())
             .ok_or_else(|| unread("it names no database: mysql://HOST/DATABASE"))?;
@@ -176,6 +182,7 @@ mod tests {
             ("mysql://u:p@h:7/d", "mysql://u@h:7/d", "p"),
             ("mysql://u@h/d", "mysql://u@h:3400/d", "envpw"),
             ("mysql://u@h:7,i/d", "mysql://u@h:7,i:3400/d", "envpw"),
+            ("mysql://u@h/d/", "mysql://u@h:3400/d", "envpw"),
         ] {
             let server = server(url, &all).expect(url);
             assert_eq!(
@@ -198,7 +205,9 @@ mod tests {
                 "{name}={value}"
             );
         }
-        for url in ["mysql:/d", "mysql:d", "mysql://", "mysql://u@h"] {
+        for url in
+            ["mysql:/d", "mysql:d", "mysql://", "mysql://u@h", "mysql://h/d/e", "mysql://h/d//e"]
+        {
             assert!(server(url, &all).is_err(), "{url}");
         }
     }

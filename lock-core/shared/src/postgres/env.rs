@@ -120,8 +120,9 @@ impl Parameters {
 
     /// The client's configuration.
     pub(super) fn config(&self) -> Result<Config, ConfigError> {
-        if self.get("host").is_none() {
-            return Err(no_host());
+        let hosts = self.get("host").ok_or_else(no_host)?;
+        if hosts.split(',').any(str::is_empty) {
+            return Err(ConfigError::Url("one of its hosts is empty".to_string()));
         }
         if let Some(value) = self.get(ATTRIBUTES) {
             session_attrs(value).map_err(|reason| parameter(ATTRIBUTES, reason))?;
@@ -136,6 +137,16 @@ impl Parameters {
         let mut config = config.map_err(|error| ConfigError::Url(describe(&error).1))?;
         if let Some(password) = &self.password {
             config.password(password);
+        }
+        let (hosts, ports) = (config.get_hosts().len(), config.get_ports().len());
+        let addresses = config.get_hostaddrs().len();
+        if ports > 1 && ports != hosts {
+            let why = "give one port for all hosts, or one for each";
+            return Err(ConfigError::Url(format!("hosts: {hosts}, ports: {ports}: {why}")));
+        }
+        if addresses > 0 && addresses != hosts {
+            let why = "give each host one";
+            return Err(ConfigError::Url(format!("hosts: {hosts}, hostaddr: {addresses}: {why}")));
         }
         Ok(config)
     }
@@ -296,6 +307,25 @@ mod tests {
         let missing = server(hosts, &[home, ("PGPASSFILE", "/nonexistent")]).expect("good");
         assert!(missing.warning.is_some_and(|word| word.contains("/nonexistent")));
         std::fs::remove_dir_all(&folder).expect("removed");
+    }
+
+    /// The client would say so at each connect.
+    #[test]
+    fn hosts_are_refused_that_do_not_fit_their_ports_and_addresses() {
+        for (url, variables, says) in [
+            ("postgres://a,,b/d", &[][..], "one of its hosts is empty"),
+            ("postgres://a,/d", &[], "one of its hosts is empty"),
+            ("postgres:///d?host=,a", &[], "one of its hosts is empty"),
+            ("postgres:///d", &[("PGHOST", "a,,b")], "one of its hosts is empty"),
+            ("postgres://a,b/d?port=1,2,3", &[], "hosts: 2, ports: 3"),
+            ("postgres://a/d?port=1,2", &[], "hosts: 1, ports: 2"),
+            ("postgres://a/d", &[("PGPORT", "1,2")], "hosts: 1, ports: 2"),
+            ("postgres://a,b/d?hostaddr=127.0.0.1", &[], "hosts: 2, hostaddr: 1"),
+            ("postgres://a/d?hostaddr=127.0.0.1,127.0.0.2", &[], "hosts: 1, hostaddr: 2"),
+        ] {
+            let error = server(url, variables).map(drop).expect_err(url).to_string();
+            assert!(error.contains(says), "{url}: {error}");
+        }
     }
 
     #[test]

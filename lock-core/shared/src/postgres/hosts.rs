@@ -55,9 +55,7 @@ pub(super) fn shown(host: &Config) -> String {
 pub(super) fn each(config: &Config) -> Vec<Config> {
     let (hosts, ports) = (config.get_hosts(), config.get_ports());
     let addresses = config.get_hostaddrs();
-    let fits = |many: usize, few: usize| many <= few || many == hosts.len();
-    if hosts.len() == 1 || !fits(ports.len(), 1) || !fits(addresses.len(), 0) {
-        // The client reports the wrong numbers of ports or addresses, and does not connect.
+    if hosts.len() == 1 {
         return vec![config.clone()];
     }
     let one = |(at, host): (usize, &Host)| {
@@ -297,13 +295,6 @@ mod tests {
         let hosts = each(&read("postgres://one:1,%2Frun%2Fpg,[::1]:3/d"));
         let shown: Vec<_> = hosts.iter().map(shown).collect();
         assert_eq!(shown, ["one:1", "/run/pg:5432", "[::1]:3"]);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_left_to_the_client() {
-        for url in ["postgres://one,two/d?hostaddr=127.0.0.1", "postgres://one,two/d?port=1,2,3"] {
-            assert_eq!(each(&read(url)).len(), 1, "{url}");
-        }
     }
 
     #[test]
