@@ -249,7 +249,7 @@ fn a_signal_between_two_terms_ends_a_leader() {
 fn a_signal_meets_the_end_of_a_term(others: &[&str]) {
     let sandbox = Sandbox::new();
     let (reads, full) = full_pipe();
-    let args = ["--leader", "--ttl", "2s", "n", "--", "sh", "-c", "touch led; exec sleep 600"];
+    let args = ["--leader", "--ttl", "6s", "n", "--", "sh", "-c", "touch led; exec sleep 600"];
     let mut command = sandbox.withlock(&sandbox.url(), &args);
     let mut leader = command.stderr(full).spawn().expect("started");
     drop(command);

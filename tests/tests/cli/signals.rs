@@ -8,7 +8,7 @@ mod terminal;
 mod waiting;
 
 use lock_tests::withlock::{Run, Sandbox, eventually, is_alive, pid, state};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::fs::{read_to_string, write};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;

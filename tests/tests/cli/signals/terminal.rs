@@ -231,7 +231,8 @@ fn a_command_stops_by_itself_at_the_stop_key() {
     run.type_in("\x1a");
     eventually("it is stopped", || is_stopped(child) && is_stopped(holder));
     assert_eq!(sandbox.read("got"), "tidy\n");
-    kill_process(holder, Signal::CONT).expect("there");
+    // As a shell does it.
+    kill_process_group(holder, Signal::CONT).expect("there");
     go(&sandbox);
     run.end_within(PROMPT).expect(9);
     is_free(&sandbox);
