@@ -5,10 +5,10 @@ ROLLBACK AND NO CHAIN NO RELEASE;
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
 
 -- setup: is it the connection that was made
-SELECT CAST(CONNECTION_ID() AS SIGNED);
+SELECT CAST(CONNECTION_ID() AS SIGNED) LIMIT 1;
 
 -- setup: what the session goes by
-SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_select_limit = 18446744073709551615, group_concat_max_len = 1024, sql_safe_updates = 0 /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0, SESSION max_execution_time = 0 */ /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0, max_statement_time = 0 */;
+SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, sql_select_limit = 18446744073709551615, sql_big_selects = 1, group_concat_max_len = 1024, sql_safe_updates = 0 /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0, SESSION max_execution_time = 0 */ /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0, max_statement_time = 0 */;
 
 -- setup of a connection that was handed over, or whose time is set: the server's clock
 SET SESSION timestamp = DEFAULT;

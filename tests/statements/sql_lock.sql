@@ -2,7 +2,7 @@
 ROLLBACK AND NO CHAIN NO RELEASE;
 
 -- setup: idle connections are ended, and this one is marked
-SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_select_limit = 18446744073709551615, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', wait_timeout = ?, @withlock_session = IF(@withlock_session IS NULL, UUID(), NULL) /*M! , max_statement_time = 0 */, lock_wait_timeout = 5 /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0 */ /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0, idle_transaction_timeout = 0, idle_readonly_transaction_timeout = 0, idle_write_transaction_timeout = 0 */;
+SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', wait_timeout = ?, @withlock_session = IF(@withlock_session IS NULL, UUID(), NULL) /*M! , max_statement_time = 0 */, lock_wait_timeout = 5 /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED', SESSION transaction_read_only = 0 */ /*M! , SESSION tx_isolation = 'READ-COMMITTED', SESSION tx_read_only = 0, idle_transaction_timeout = 0, idle_readonly_transaction_timeout = 0, idle_write_transaction_timeout = 0 */;
 
 -- setup: for how long has the server run
 SHOW GLOBAL STATUS LIKE 'Uptime';

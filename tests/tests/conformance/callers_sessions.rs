@@ -111,20 +111,20 @@ fn a_row_that_is_locked_holds_up_no_connection_of_a_pool(kind: Kind) {
 }
 
 fn the_limits_of_a_pools_session_are_as_before(kind: Kind) {
-    const LIMITS: [u64; 5] = [77, 777, 7, 70, 1];
-    let with = |id: u64| [&[id][..], &LIMITS].concat().try_into().unwrap_or([0; 6]);
+    const LIMITS: [u64; 6] = [77, 777, 7, 0, 70, 1];
+    let with = |id: u64| [&[id][..], &LIMITS].concat().try_into().unwrap_or([0; 7]);
     let place = kind.place();
     let pool = pool(&place);
     let session = || async {
         let row = "SELECT CONNECTION_ID(), @@SESSION.innodb_lock_wait_timeout, @@SESSION.lock_wait_timeout,
-                          @@SESSION.sql_select_limit, @@SESSION.group_concat_max_len,
-                          @withlock_row IS NULL AND @withlock_table IS NULL AND @withlock_rows IS NULL AND @withlock_text IS NULL";
+                          @@SESSION.sql_select_limit, @@SESSION.sql_big_selects, @@SESSION.group_concat_max_len,
+                          @withlock_row IS NULL AND @withlock_table IS NULL AND @withlock_rows IS NULL AND @withlock_joins IS NULL AND @withlock_text IS NULL";
         let row = pool.fetch_one(row).await.expect("asked");
-        [0, 1, 2, 3, 4, 5].map(|at| row.get_unchecked::<u64, _>(at))
+        [0, 1, 2, 3, 4, 5, 6].map(|at| row.get_unchecked::<u64, _>(at))
     };
     wait(async {
         let own = "SET SESSION innodb_lock_wait_timeout = 77, SESSION lock_wait_timeout = 777, \
-                   SESSION sql_select_limit = 7, SESSION group_concat_max_len = 70";
+                   SESSION sql_select_limit = 7, SESSION max_join_size = 1000000, SESSION group_concat_max_len = 70";
         pool.execute(own).await.expect("set");
         let [before, limits @ ..] = session().await;
         assert_eq!(limits, LIMITS);
@@ -157,7 +157,12 @@ fn the_limits_of_a_pools_session_are_as_before(kind: Kind) {
 /// What became of a request's locks is read from rows, and the table's columns are one text.
 fn a_pools_session_that_cuts_results_off_loses_no_lease(kind: Kind) {
     const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
-    for set in ["sql_select_limit = 2", "sql_select_limit = 0", "group_concat_max_len = 4"] {
+    for set in [
+        "sql_select_limit = 2",
+        "sql_select_limit = 0",
+        "group_concat_max_len = 4",
+        "max_join_size = 1",
+    ] {
         let place = kind.place();
         let pool = pool(&place);
         let expiries = || {

@@ -52,6 +52,7 @@ fn what_init_connect_begins_is_ended(kind: Kind) {
         "SET SESSION TRANSACTION READ ONLY",
         "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
         "SET sql_select_limit = 1, group_concat_max_len = 8",
+        "SET sql_select_limit = 0, max_join_size = 1",
         "SET NAMES latin1",
     ] {
         root.query_drop(format!("SET GLOBAL init_connect = '{begins}'")).expect("set");

@@ -12,14 +12,16 @@ use std::time::Duration;
 
 /// Keeps the session's limits.
 const KEPT: &str = "SET @withlock_row = @@SESSION.innodb_lock_wait_timeout, @withlock_table = @@SESSION.lock_wait_timeout, \
-     @withlock_rows = @@SESSION.sql_select_limit, @withlock_text = @@SESSION.group_concat_max_len";
+     @withlock_rows = @@SESSION.sql_select_limit, @withlock_joins = @@SESSION.sql_big_selects, \
+     @withlock_text = @@SESSION.group_concat_max_len";
 
 /// Puts them back. Where they were not kept, it changes nothing, or fails, and then the connection is closed.
 const RESTORED: &str = "SET SESSION innodb_lock_wait_timeout = COALESCE(@withlock_row, @@SESSION.innodb_lock_wait_timeout), \
      SESSION lock_wait_timeout = COALESCE(@withlock_table, @@SESSION.lock_wait_timeout), \
      SESSION sql_select_limit = COALESCE(@withlock_rows, @@SESSION.sql_select_limit), \
+     SESSION sql_big_selects = COALESCE(@withlock_joins, @@SESSION.sql_big_selects), \
      SESSION group_concat_max_len = COALESCE(@withlock_text, @@SESSION.group_concat_max_len), \
-     @withlock_row = NULL, @withlock_table = NULL, @withlock_rows = NULL, @withlock_text = NULL";
+     @withlock_row = NULL, @withlock_table = NULL, @withlock_rows = NULL, @withlock_joins = NULL, @withlock_text = NULL";
 
 impl Server for MySql {
     const BEFORE: usize = 2;

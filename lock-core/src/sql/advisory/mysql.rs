@@ -74,7 +74,7 @@ pub(super) fn wait_ended(failure: &Failure) -> bool {
 
 /// The idle time in seconds. There is no mark on a connection that is new, and no new one otherwise. On MariaDB, a limit for
 /// statements would end a wait; on MySQL, each wait has one of its own.
-pub(super) const SESSION: &str = "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_select_limit = 18446744073709551615, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', wait_timeout = ?, @withlock_session = IF(@withlock_session IS NULL, UUID(), NULL) /*M! , max_statement_time = 0 */";
+pub(super) const SESSION: &str = "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', wait_timeout = ?, @withlock_session = IF(@withlock_session IS NULL, UUID(), NULL) /*M! , max_statement_time = 0 */";
 
 /// Name and value: for how many seconds the server has run.
 pub(super) const UPTIME: &str = "SHOW GLOBAL STATUS LIKE 'Uptime'";

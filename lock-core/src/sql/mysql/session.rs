@@ -13,15 +13,15 @@ pub(in crate::sql) fn is_inside(failure: &Failure) -> bool {
     failure.code() == Some(Code::Mysql(1568))
 }
 
-/// The server's number for the connection on which this arrives.
-pub(in crate::sql) const KNOWN: &str = "SELECT CAST(CONNECTION_ID() AS SIGNED)";
+/// The server's number for the connection on which this arrives. A limit of its own goes before that of the session.
+pub(in crate::sql) const KNOWN: &str = "SELECT CAST(CONNECTION_ID() AS SIGNED) LIMIT 1";
 
 /// After so many seconds, the server ends a statement that waits for a row, or for the table's definition. It cuts off no
-/// result.
+/// result, and refuses none as too large (`max_join_size`).
 macro_rules! limits {
     () => {
         "innodb_lock_wait_timeout = 1, lock_wait_timeout = 5, \
-         sql_select_limit = 18446744073709551615, group_concat_max_len = 1024"
+         sql_select_limit = 18446744073709551615, sql_big_selects = 1, group_concat_max_len = 1024"
     };
 }
 /// The limits of statements that wait, and of results, for a session that has other settings of its own.
