@@ -27,7 +27,7 @@ pub(crate) trait AdminBackend: Send {
     /// It is used on another runtime from now on: see [`Session::moved`](crate::backend::Session::moved).
     fn moved(&mut self);
 
-    /// Waits for `up_to`, or until the server tells that the lock may have changed, or that it tells from now on. Then it
+    /// Waits for up to `up_to`, or until the server tells that the lock may have changed, or that it tells from now on. Then it
     /// returns true. It never tells of another lock than the first.
     fn wait<'a>(&'a mut self, name: &'a LockName, up_to: Duration) -> Waiting<'a>;
 }

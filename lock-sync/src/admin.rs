@@ -19,7 +19,7 @@ use std::time::Duration;
 pub(crate) trait AdminBackend: Send {
     fn execute(&mut self, request: &AdminRequest) -> Result<AdminResponse, Error>;
 
-    /// Blocks for `up_to`, or until the server tells that the lock may have changed, or that it tells from now on. Then it
+    /// Blocks for up to `up_to`, or until the server tells that the lock may have changed, or that it tells from now on. Then it
     /// returns true. It never tells of another lock than the first.
     fn wait(&mut self, name: &LockName, up_to: Duration) -> bool;
 }

@@ -61,8 +61,8 @@ pub const LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
 /// The value of a key that says nothing.
 const NOTHING: &str = r#""""#;
 
-/// Consul waits no longer than ten minutes, in milliseconds.
-const LONGEST_WAIT: u128 = 600_000;
+/// Consul waits no longer than ten minutes, and a sixteenth of that.
+const LONGEST_WAIT: Duration = Duration::from_millis(600_000 * 17 / 16);
 
 /// Turns requests into HTTP, and answers into replies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -356,9 +356,10 @@ fn millis_up(duration: Duration) -> u128 {
 
 /// A question that is answered after `up_to`, or when what it is about has changed since `since`.
 fn blocking(mut path_and_query: String, since: u64, up_to: Duration) -> HttpRequest {
+    let up_to = up_to.min(LONGEST_WAIT);
     if since > 0 {
         // Consul adds up to a sixteenth, and takes zero for its default of minutes.
-        let wait = (up_to.as_millis() * 16 / 17).clamp(1, LONGEST_WAIT);
+        let wait = (up_to.as_millis() * 16 / 17).max(1);
         path_and_query += &format!("&index={since}&wait={wait}ms");
     }
     let waits = if since > 0 { up_to } else { Duration::ZERO };

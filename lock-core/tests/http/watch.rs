@@ -15,7 +15,11 @@ fn query(watch: &Watch) -> String {
 }
 
 fn changed(watch: &mut Watch, status: u16, index: &str) -> bool {
-    watch.handle_answer(Some(&Response { status, index: Some(index), body: b"[]" }))
+    pause(watch, status, Some(index)).is_none()
+}
+
+fn pause(watch: &mut Watch, status: u16, index: Option<&str>) -> Option<Duration> {
+    watch.handle_answer(Some(&Response { status, index, body: b"[]" }))
 }
 
 #[test]
@@ -30,6 +34,25 @@ fn a_watch_goes_on_where_the_last_answer_ended() {
     assert_eq!(query(&watch), second);
     assert!(changed(&mut watch, 200, "9"));
     assert!(query(&watch).contains("index=9"));
+}
+
+/// Consul waits for ten minutes and a sixteenth of that at most. Whoever looks once a day hears of a change all the same, and of
+/// an agent that is silent.
+#[test]
+fn a_watch_of_hours_goes_on_after_minutes_and_a_pause() {
+    let mut watch = Watch::default();
+    changed(&mut watch, 200, "7");
+    let request = watch.request(&Codec::default(), &name("a"), Duration::from_secs(86_400));
+    assert!(request.path_and_query.ends_with("&wait=600000ms"), "{request:?}");
+    assert!(request.waits < Duration::from_secs(11 * 60), "{request:?}");
+    let unchanged = pause(&mut watch, 200, Some("7")).expect("nothing happened");
+    let failed = watch.handle_answer(None).expect("nothing is known");
+    for pause in [unchanged, failed] {
+        assert!(
+            (1..60).contains(&pause.as_secs()),
+            "neither without a pause nor for long: {pause:?}"
+        );
+    }
 }
 
 /// As the lock's own requests are: the same key elsewhere is another lock's.
@@ -58,11 +81,11 @@ fn a_watch_and_a_pin_are_in_the_scope_of_the_lock() {
 fn after_what_is_no_answer_a_watch_begins_anew() {
     let first = query(&Watch::default());
     let failures: [fn(&mut Watch) -> bool; 5] = [
-        |watch| watch.handle_answer(None),
+        |watch| watch.handle_answer(None).is_none(),
         |watch| changed(watch, 500, "9"),
         |watch| changed(watch, 200, "0"),
         |watch| changed(watch, 200, "none"),
-        |watch| watch.handle_answer(Some(&Response { status: 200, index: None, body: b"[]" })),
+        |watch| pause(watch, 200, None).is_none(),
     ];
     for (n, fail) in failures.into_iter().enumerate() {
         let mut watch = Watch::default();

@@ -2,6 +2,7 @@
 
 use super::{Answer, Requests};
 use crate::admin::{AdminBackend, Executing, Waiting};
+use crate::clock;
 use lock_core::admin::AdminRequest;
 use lock_core::config::Error;
 use lock_core::http::consul::Watch;
@@ -48,14 +49,14 @@ impl AdminBackend for ConsulAdmin {
 
     fn wait<'a>(&'a mut self, name: &'a LockName, up_to: Duration) -> Waiting<'a> {
         Box::pin(async move {
-            let until = tokio::time::Instant::now() + up_to;
+            let until = clock::now().after(up_to);
             let request = self.watch.request(&self.requests.to.codec, name, up_to);
             let heard = self.send(&request).await.ok();
-            let changed = self.watch.handle_answer(heard.as_ref().map(Answer::response).as_ref());
-            if !changed {
-                tokio::time::sleep_until(until).await;
+            let pause = self.watch.handle_answer(heard.as_ref().map(Answer::response).as_ref());
+            if let Some(pause) = pause {
+                tokio::time::sleep(until.since(clock::now()).min(pause)).await;
             }
-            changed
+            pause.is_none()
         })
     }
 }

@@ -7,6 +7,9 @@ use crate::name::LockName;
 use alloc::format;
 use core::time::Duration;
 
+const UNCHANGED: Duration = Duration::from_secs(1);
+const AFTER_AN_ERROR: Duration = Duration::from_secs(10);
+
 /// Tells that a lock's key may have changed: send [`request`](Self::request), hand what became of it to
 /// [`handle_answer`](Self::handle_answer), and so on.
 ///
@@ -25,10 +28,15 @@ impl Watch {
         codec.scope.apply(blocking(path_and_query, self.since, up_to))
     }
 
-    /// Takes the answer, or [`None`] if there was none. Returns whether the key may have changed.
-    pub fn handle_answer(&mut self, answer: Option<&Response<'_>>) -> bool {
+    /// Takes the answer, or [`None`] if there was none. Returns [`None`] if the key may have changed, and otherwise after what
+    /// pause to send the next request: Consul waits for some minutes at most, and may answer before.
+    pub fn handle_answer(&mut self, answer: Option<&Response<'_>>) -> Option<Duration> {
         let read = answer.filter(|answer| matches!(answer.status, 200 | 404)).and_then(index);
         let last = core::mem::replace(&mut self.since, read.unwrap_or(0));
-        self.since != last && self.since > 0
+        match self.since {
+            0 => Some(AFTER_AN_ERROR),
+            now if now == last => Some(UNCHANGED),
+            _ => None,
+        }
     }
 }

@@ -41,11 +41,11 @@ impl AdminBackend for ConsulAdmin {
         let until = clock::now().after(up_to);
         let request = self.watch.request(&self.requests.codec, name, up_to);
         let heard = self.requests.send(&request, request.waits + self.budget).ok();
-        let changed = self.watch.handle_answer(heard.as_ref().map(Answer::response).as_ref());
-        if !changed {
-            std::thread::sleep(until.since(clock::now()));
+        let pause = self.watch.handle_answer(heard.as_ref().map(Answer::response).as_ref());
+        if let Some(pause) = pause {
+            std::thread::sleep(until.since(clock::now()).min(pause));
         }
-        changed
+        pause.is_none()
     }
 }
 
