@@ -43,7 +43,7 @@ const OF_GROUPS: &[Mutant] = &[
         good: "!several.rest.is_empty()",
         bad: "false",
         shown_by: Shown::Several,
-        check: "Liveness",
+        check: "Together",
     },
     Mutant {
         name: "one of several that is lost meanwhile is not wanted again",
