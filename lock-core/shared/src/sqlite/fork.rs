@@ -70,6 +70,7 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::hint::spin_loop;
     use std::sync::atomic::AtomicBool;
     use std::thread::scope;
 
@@ -83,7 +84,9 @@ mod tests {
                     go.store(true, Ordering::SeqCst);
                     (0..50).all(|_| files.may_grow())
                 });
-                while !go.load(Ordering::SeqCst) {}
+                while !go.load(Ordering::SeqCst) {
+                    spin_loop();
+                }
                 files.opened();
                 assert!(looks.join().expect("no panic"));
             });
