@@ -31,7 +31,7 @@ pub(crate) fn waiting_behind_ones_own_process_tells_who_is_in_the_way(place: &Dr
     let ends_in_vain = |wait| {
         let mut told = Vec::new();
         let heard = Heard::default();
-        let acquired = tracing::subscriber::with_default(heard.clone(), || {
+        let acquired = heard.during(|| {
             let waiting = locks.acquire("a").wait_limit(wait);
             waiting.on_waiting(|news| told.push(news.clone())).wait().map(drop)
         });

@@ -6,17 +6,26 @@ use lock_tests::place::{Place, client};
 use std::fmt::{Debug, Write};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 /// Writes down what is told, a line each.
 #[derive(Clone, Default)]
 pub(crate) struct Heard(Arc<Mutex<Vec<String>>>);
 
 impl Heard {
+    /// Hears what `work` tells on this thread.
+    pub(crate) fn during<T>(&self, work: impl FnOnce() -> T) -> T {
+        // If there was just one subscriber, `tracing` would not ask it about an event that another thread tells for the first
+        // time, and nobody would ever hear it.
+        static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
+        ANOTHER.get_or_init(|| Dispatch::new(Self::default()));
+        tracing::subscriber::with_default(self.clone(), work)
+    }
+
     /// The events of waits.
     pub(crate) fn waits(&self) -> Vec<String> {
         let lines = self.0.lock().expect("unpoisoned");
@@ -74,7 +83,7 @@ fn a_password_file_that_others_may_read_is_told_by_all_that_connect() {
     ];
     for (number, connect) in connects.into_iter().enumerate() {
         let heard = Heard::default();
-        let error = tracing::subscriber::with_default(heard.clone(), || connect(&url));
+        let error = heard.during(|| connect(&url));
         assert!(matches!(error, Some(Error::Unavailable(_))), "{number}: {error:?}");
         let told = heard.0.lock().expect("unpoisoned").join("\n");
         assert!(told.contains("is ignored") && told.contains("chmod 600"), "{number}: {told}");
@@ -98,7 +107,7 @@ fn the_end_of_an_idle_connection_is_no_failure() {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
-    tracing::subscriber::with_default(heard.clone(), || {
+    heard.during(|| {
         let locks = runtime.block_on(lock_async::Locks::open(config)).expect("connected");
         let guard = runtime.block_on(locks.lock("a")).expect("free");
         end();
