@@ -218,9 +218,16 @@ fn the_stop_key_stops_both_and_the_shell_lets_them_go_on() {
     is_free(&sandbox);
 }
 
-/// As an editor does it, which puts the terminal in order first.
+/// As an editor does it, which puts the terminal in order first. withlock waits a second for that, which a busy machine may
+/// need for less: one of a few attempts must do.
 #[test]
 fn a_command_stops_by_itself_at_the_stop_key() {
+    let attempts = 5;
+    assert!((0..attempts).any(|_| stops_by_itself()), "withlock stopped the command each time");
+}
+
+/// Whether the command did what it does at the stop key before it was stopped.
+fn stops_by_itself() -> bool {
     let sandbox = Sandbox::new();
     let inner = "trap \"sleep 0.1; echo tidy >>got; kill -STOP \\$\\$\" TSTP; echo $$ >pid; touch up; \
                  while [ ! -e go ]; do sleep 0.02 & wait; done; exit 9";
@@ -230,12 +237,18 @@ fn a_command_stops_by_itself_at_the_stop_key() {
     let (holder, child) = (pid(&sandbox.read("holder")), sandbox.child());
     run.type_in("\x1a");
     eventually("it is stopped", || is_stopped(child) && is_stopped(holder));
-    assert_eq!(sandbox.read("got"), "tidy\n");
+    let got = sandbox.read("got");
+    if got.is_empty() {
+        kill_process_group(holder, Signal::KILL).expect("there");
+        return false;
+    }
+    assert_eq!(got, "tidy\n");
     // As a shell does it.
     kill_process_group(holder, Signal::CONT).expect("there");
     go(&sandbox);
     run.end_within(PROMPT).expect(9);
     is_free(&sandbox);
+    true
 }
 
 #[test]
