@@ -87,7 +87,8 @@ pub enum Outcome {
         /// The session whose entry is just ahead, and where in the server's history that was made; none if it is the first.
         ahead: Option<(SessionName, u64)>,
     },
-    /// Probe, wait: the lock may be free by now; or the session that was waited for stands in the line no more.
+    /// Probe, wait: the lock may be free by now; or the session that was waited for has left the line, and
+    /// may have joined it again.
     Free,
     /// Wait: another still has the lock, or the session that was waited for still stands in the line.
     Unchanged {

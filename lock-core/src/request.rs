@@ -99,7 +99,7 @@ pub enum Request {
         session: SessionName,
         /// The name and its owner.
         claim: Claim,
-        /// Wait for the end of this session's entry in the line, and not for the lock.
+        /// Wait for the end of this session's entry in the line, as it was at `since`, and not for the lock.
         behind: Option<SessionName>,
         /// Where in the server's history the last wait for it ended; zero at first. See
         /// [`Outcome::Unchanged`].

@@ -13,7 +13,8 @@
 //!                                               release removes the entry that it passed over
 //! ```
 //!
-//! So it claims only what it has seen free.
+//! So it claims only what it has seen free. An entry has ended, too, if its session has made another since: whoever frees the
+//! lock may join again at once, behind those that wait for that.
 
 use crate::outcome::Place;
 use crate::request::{Action, SessionName, Turn};

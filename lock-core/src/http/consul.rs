@@ -267,11 +267,15 @@ impl Codec {
                 }
                 Err(self.refused_as(&why))
             }
-            (Request::Wait { .. }, 200) => {
+            (Request::Wait { behind, since, .. }, 200) => {
                 let [entry] =
                     <[Entry; 1]>::try_from(read::<Vec<Entry>>(body)?).map_err(|_| surprise())?;
                 if entry.key != self.watched_by(request)? {
                     return Err(surprise());
+                }
+                if behind.is_some() && (1..entry.create_index).contains(since) {
+                    // Its session has joined the line again: the entry that was waited for has ended.
+                    return Ok(Outcome::Free);
                 }
                 if entry.session.is_some_and(|session| !session.is_empty()) {
                     let index = index(response).unwrap_or(entry.modify_index.max(1));

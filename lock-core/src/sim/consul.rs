@@ -196,9 +196,11 @@ impl FakeConsul {
         session
     }
 
-    fn watched(&self, claim: &Claim, behind: Option<&SessionName>) -> Outcome {
+    fn watched(&self, claim: &Claim, behind: Option<&SessionName>, since: u64) -> Outcome {
         if let Some(session) = behind {
             let made = self.stands(&claim.name, session);
+            // One that was made since is another.
+            let made = made.filter(|made| !(1..*made).contains(&since));
             return made.map_or(Outcome::Free, |index| Outcome::Unchanged { index });
         }
         match self.keys.get(&claim.name) {
@@ -258,9 +260,9 @@ impl Server for FakeConsul {
             Request::Leave { session, claims } => {
                 claims.iter().map(|claim| self.leave(session, claim)).collect()
             }
-            Request::Wait { claim, behind, .. } => {
+            Request::Wait { claim, behind, since, .. } => {
                 self.watches.remove(&connection);
-                Vec::from([self.watched(claim, behind.as_ref())])
+                Vec::from([self.watched(claim, behind.as_ref(), *since)])
             }
             // No client may rely on anything else.
             _ => Vec::new(),

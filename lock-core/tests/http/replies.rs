@@ -173,11 +173,17 @@ fn a_waiter_watches_the_entry_ahead() {
     };
     let path = "/v1/kv/locks/a/lock%3Dline/b?consistent&index=9&wait=16000ms";
     assert_eq!(sent(&watch).path_and_query, path);
-    let entry = waits("b", 9).replace(r#"{"KV":"#, "[").replace("}}", "}]");
+    let entry = |made| waits("b", made).replace(r#"{"KV":"#, "[").replace("}}", "}]");
+    let unchanged = Ok(Reply::one(Outcome::Unchanged { index: 9 }));
+    assert_eq!(decode_at(&watch, 200, None, &entry(9)), unchanged);
+    // It joins the line again, and changes its entry: it is still ahead.
+    let changed = entry(8).replace(r#""ModifyIndex":8"#, r#""ModifyIndex":12"#);
     assert_eq!(
-        decode_at(&watch, 200, None, &entry),
-        Ok(Reply::one(Outcome::Unchanged { index: 9 }))
+        decode_at(&watch, 200, None, &changed),
+        Ok(Reply::one(Outcome::Unchanged { index: 12 }))
     );
+    // It has left the line, and joined it again.
+    assert_eq!(decode_at(&watch, 200, Some("12"), &entry(12)), Ok(Reply::one(Outcome::Free)));
     assert_eq!(decode(&watch, 404, ""), Ok(Reply::one(Outcome::Free)));
     assert!(decode(&watch, 200, &watched("24", "")).is_err(), "another key");
 }

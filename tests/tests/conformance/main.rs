@@ -6,6 +6,7 @@ mod advisory_async;
 mod advisory_sync;
 mod behind;
 mod callers_sessions;
+mod chain;
 mod galera;
 mod heard;
 mod hosts;
