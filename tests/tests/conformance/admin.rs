@@ -112,6 +112,14 @@ fn lost_at_a_shutdown(place: &Place, driver: Driver) {
     assert!(admin.break_hold("n", both.fence()).expect("asked").is_some());
     assert!(both.wait_lost(2 * TTL).is_some());
     assert_eq!(ours.shutdown(), Err(ShutdownError::Held { guards: 1 }));
+    // A guard that was lost and is gone is not counted for another.
+    let ours = Driven::new(driver, place.through(place.url())).locks(2 * TTL);
+    let lost = ours.lock("third").expect("got");
+    assert!(admin.break_hold("third", lost.fence()).expect("asked").is_some());
+    assert!(lost.wait_lost(2 * TTL).is_some());
+    assert!(lost.release().is_err());
+    let _held = ours.lock("fourth").expect("got");
+    assert_eq!(ours.shutdown(), Err(ShutdownError::Held { guards: 1 }));
 }
 
 /// As it is listed, under a name that no lock of a caller has.
