@@ -238,4 +238,27 @@ mod tests {
         assert!(polled.is_pending());
         told.recv_timeout(LOOK * 60).expect("the keeper does not wait for itself");
     }
+
+    /// Panics when it is woken, or says so.
+    struct Tells(Option<Sender<()>>);
+
+    impl Wake for Tells {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.as_ref().expect("a waker's bug").send(());
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_costs_nobody_else_a_loss() {
+        let (tell, told) = channel();
+        let wait = |waker, left| {
+            let cell = HoldState::new(clock::now().after(left), Duration::ZERO);
+            let mut lost = Lost::of(Arc::new(cell));
+            let waker = Waker::from(Arc::new(Tells(waker)));
+            assert!(Pin::new(&mut lost).poll(&mut Context::from_waker(&waker)).is_pending());
+            lost
+        };
+        let _waits = [wait(None, LOOK / 2), wait(Some(tell), LOOK)];
+        told.recv_timeout(LOOK * 60).expect("the keeper goes on");
+    }
 }
