@@ -74,3 +74,29 @@ fn waiters_are_notified_of_locks_in_a_partitioned_table() {
         }
     }
 }
+
+/// One answer of the server's tells of both.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn waiters_are_notified_of_locks_that_are_freed_together() {
+    let ttl = Duration::from_secs(60);
+    for driver in DRIVERS {
+        let place = Driven::new(driver, Place::postgres());
+        let (ours, theirs) = (place.locks(ttl), place.locks(ttl));
+        let both = ours.acquire("a").and("b").wait().expect("free");
+        std::thread::scope(|scope| {
+            let theirs = &theirs;
+            let waiters =
+                ["a", "b"].map(|name| scope.spawn(move || theirs.lock(name).expect("granted")));
+            // They rely on notifications by then.
+            std::thread::sleep(Duration::from_secs(2));
+            assert!(!waiters.iter().any(|waiter| waiter.is_finished()));
+            let freed = Instant::now();
+            both.release().expect("released");
+            for waiter in waiters {
+                waiter.join().expect("no panic").release().expect("released");
+            }
+            assert!(freed.elapsed() < ttl / 4, "{driver:?}: {:?}", freed.elapsed());
+        });
+    }
+}
