@@ -2,7 +2,7 @@
 //! file, `line` and `chain` are the whole policy; nothing that must be safe rests on it.
 //!
 //! A slot tells its [`Contention`] what it was told of the lock (denied, notified, seen free), and asks it when
-//! to try again, and what to ask. The engine asks [`others_wait`] and keeps [`Cooldowns`].
+//! to try again, and what to ask. The engine asks [`others_wait`] and keeps what the [last attempts](LastAttempts) have seen.
 //!
 //! * A table's waiters stand in a [line](line::Line): they draw tickets, and the server lets them go in turn.
 //! * Consul's waiters stand in a [chain](chain::Chain): each waits for the end of the one just ahead.
@@ -200,9 +200,12 @@ impl Contention {
     /// No local rival is in front any more. After the waiters for what its process has just freed it comes by taking its
     /// place among them, at once: in a line, in a chain, or in the server's queue. An attempt that does not wait claims.
     pub(crate) fn at_front(&mut self, once: bool, cx: &Context<'_>) {
-        self.line.expects(cx.pace);
-        let may_join = !cx.queues_at_server() || cx.may_queue;
-        if !once && cx.now < cx.cooldown_until && may_join {
+        self.line.follows(&cx.before);
+        if once || cx.before.cooldown_until <= cx.now {
+            return;
+        }
+        self.line.lets_others_go_first();
+        if !cx.queues_at_server() || cx.may_queue {
             self.next_action = self.on_busy;
         }
     }
@@ -311,7 +314,6 @@ impl Contention {
     }
 
     /// Its ticket in a table's line, if it was told of one.
-    #[cfg(feature = "sim")]
     pub(crate) fn ticket(&self) -> Option<u64> {
         self.line.ticket()
     }
@@ -343,24 +345,35 @@ pub(crate) fn others_wait(
     }
 }
 
-/// Names that others wait for and that this process has just freed: until when the others go first, and at what pace.
+/// What the next attempt for a lock is to know of those of this process that were just before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Before {
+    /// One has freed what others wait for: they go first until then.
+    pub(crate) cooldown_until: Instant,
+    /// The pace at which the last has seen others have their turn.
+    pub(crate) pace: Pace,
+    /// The ticket of one that gave up. Whoever comes again soon keeps its place; else those that try for a moment again and again
+    /// would each time leave one behind that is waited for.
+    pub(crate) ticket: Option<u64>,
+}
+
+/// The names of which that is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Cooldowns {
-    by_name: BTreeMap<LockName, (Instant, Pace)>,
+pub(crate) struct LastAttempts {
+    by_name: BTreeMap<LockName, (Instant, Before)>,
     /// The same by time, and what has been replaced since.
     by_time: BTreeSet<(Instant, LockName)>,
 }
 
-impl Cooldowns {
-    /// The time until which the others go first, and the pace at which the last attempt has seen others have their turn,
-    /// if that was just now.
-    pub(crate) fn of(&self, now: Instant, name: &LockName) -> (Instant, Pace) {
+impl LastAttempts {
+    /// What is known of those before, if that was just now.
+    pub(crate) fn of(&self, now: Instant, name: &LockName) -> Before {
         let recent = self.by_name.get(name).filter(|(until, _)| now < *until);
-        recent.copied().unwrap_or_default()
+        recent.map(|(_, before)| *before).unwrap_or_default()
     }
 
-    /// The others go first until then. Forgets what is over.
-    pub(crate) fn begin(&mut self, now: Instant, name: LockName, until: Instant, pace: Pace) {
+    /// Until then, this is known of those before. Forgets what is over.
+    pub(crate) fn begin(&mut self, now: Instant, name: LockName, until: Instant, before: Before) {
         while let Some((over, name)) = self.by_time.first()
             && *over <= now
         {
@@ -369,16 +382,21 @@ impl Cooldowns {
             }
             self.by_time.pop_first();
         }
-        self.by_name.insert(name.clone(), (until, pace));
+        self.by_name.insert(name.clone(), (until, before));
         self.by_time.insert((until, name));
     }
 
-    /// The state for a search through states, with each time as `time` sees it.
+    /// The state for a search through states, with each time as `time` and each ticket as `ticket` sees it.
     #[cfg(feature = "sim")]
     pub(crate) fn project(
         &self,
         time: &dyn Fn(Instant) -> Instant,
-    ) -> alloc::vec::Vec<(LockName, Instant)> {
-        self.by_name.iter().map(|(name, (until, _))| (name.clone(), time(*until))).collect()
+        ticket: &dyn Fn(&LockName, u64) -> u64,
+    ) -> alloc::vec::Vec<(LockName, [Instant; 2], Option<u64>)> {
+        let seen = |(name, (until, before)): (&LockName, &(Instant, Before))| {
+            let ticket = before.ticket.map(|number| ticket(name, number));
+            (name.clone(), [*until, before.cooldown_until].map(time), ticket)
+        };
+        self.by_name.iter().map(seen).collect()
     }
 }

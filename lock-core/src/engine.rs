@@ -16,7 +16,7 @@ mod step;
 mod wanted;
 
 use crate::capabilities::Capabilities;
-use crate::contention::Cooldowns;
+use crate::contention::LastAttempts;
 use crate::error::Failure;
 use crate::event::{Event, LockId};
 use crate::name::LockName;
@@ -155,7 +155,7 @@ pub struct Engine {
     closing: bool,
     first_connect: FirstConnect,
     subscription: Subscription,
-    cooldowns: Cooldowns,
+    last_attempts: LastAttempts,
     /// Attempts that were denied and wait. Derived from the slots; see `index`.
     denied: BTreeSet<LockId>,
     /// Those of them that are to be notified. Derived from the slots; see `index`.
@@ -211,7 +211,7 @@ impl Engine {
             closing: false,
             first_connect: FirstConnect::default(),
             subscription: Subscription::default(),
-            cooldowns: Cooldowns::default(),
+            last_attempts: LastAttempts::default(),
             denied: BTreeSet::new(),
             near: BTreeSet::new(),
             timers: BTreeSet::new(),

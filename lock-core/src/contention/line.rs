@@ -17,6 +17,7 @@
 //!   Nobody sleeps for more than a second without being notified, unless those ahead have more time than that to claim.
 //! * While nothing changes, all look less often by and by: an eighth of that time apart.
 
+use super::Before;
 use crate::outcome::{Holder, Place};
 use crate::request::Turn;
 use crate::slot::Context;
@@ -41,6 +42,8 @@ const LOOKS: u32 = 6;
 pub(super) struct Line {
     order: Order,
     place: Option<Place>,
+    /// The ticket of an attempt before it, which it takes over.
+    kept: Option<u64>,
     is_near: bool,
     /// The last thing that it was told.
     seen: Option<Seen>,
@@ -119,6 +122,7 @@ impl Default for Line {
         Self {
             order: Order::Strict,
             place: None,
+            kept: None,
             is_near: true,
             seen: None,
             pace: Pace::default(),
@@ -138,7 +142,7 @@ impl Line {
     }
 
     pub(super) fn turn(&self) -> Turn {
-        let ticket = self.place.map(|place| place.ticket);
+        let ticket = self.place.map(|place| place.ticket).or(self.kept);
         match self.order {
             Order::Strict => Turn::Of(ticket),
             Order::Loose => Turn::Loose(ticket),
@@ -163,9 +167,16 @@ impl Line {
 
     // -- what it is told --------------------------------------------------------------------------
 
-    /// An attempt before it has seen the line go on at this pace.
-    pub(super) fn expects(&mut self, pace: Pace) {
-        self.pace = pace;
+    /// An attempt before it has seen this.
+    pub(super) fn follows(&mut self, before: &Before) {
+        (self.pace, self.kept) = (before.pace, before.ticket);
+    }
+
+    /// Its process has just freed the lock, and others wait.
+    pub(super) fn lets_others_go_first(&mut self) {
+        if self.order == Order::Late {
+            self.order = Order::Strict;
+        }
     }
 
     /// Another has the lock. Whether that is news.
@@ -302,7 +313,6 @@ impl Line {
     }
 
     /// Its ticket, if it was told of one.
-    #[cfg(feature = "sim")]
     pub(super) fn ticket(&self) -> Option<u64> {
         self.place.map(|place| place.ticket)
     }
@@ -320,8 +330,8 @@ impl Line {
             let served = seen.served.map(&ticket);
             Seen { at: sent_at(seen.at), since: Instant::default(), served }
         };
-        let (place, seen) = (place, self.seen.map(seen));
-        Self { place, seen, pace: Pace::default(), looks: 0, reserved: 0, ..self.clone() }
+        let (kept, seen) = (self.kept.map(&ticket), self.seen.map(seen));
+        Self { place, kept, seen, pace: Pace::default(), looks: 0, reserved: 0, ..self.clone() }
     }
 }
 

@@ -53,7 +53,8 @@ impl Engine {
                 (*connection, InFlight { sent: sent_at(request.sent), ..request.clone() })
             })
             .collect();
-        let news = (self.subscription.project(time, sent_at), self.cooldowns.project(time));
+        let news =
+            (self.subscription.project(time, sent_at), self.last_attempts.project(time, ticket));
         let counters = (self.last_id, self.last_session, self.home, self.closing, news);
         let semaphores = self.semaphores.iter();
         let semaphores: Vec<_> = semaphores.map(|(id, one)| (*id, one.project(time))).collect();

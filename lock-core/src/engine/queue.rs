@@ -10,11 +10,13 @@
 //! hand-over would be told ten thousand million times.
 
 use super::{Attempt, Engine, Place, Todo};
+use crate::contention::Before;
 use crate::event::LockId;
 use crate::name::LockName;
 use crate::request::Mode;
 use crate::slot::{Input, Known, Sight};
 use crate::time::Instant;
+use crate::timing::Timing;
 use alloc::vec::Vec;
 use core::ops::Bound::{Excluded, Unbounded};
 
@@ -118,7 +120,18 @@ impl Engine {
         let step = self.config.timing.back_off(0, self.round_trip);
         if let Some(Attempt { name, slot, .. }) = self.attempts.get(&id).map(|attempt| &**attempt) {
             let until = now.after(slot.contention.cooldown(self.capabilities.sessions, step));
-            self.cooldowns.begin(now, name.clone(), until, slot.contention.pace());
+            let pace = slot.contention.pace();
+            let before = Before { cooldown_until: until, pace, ticket: None };
+            self.last_attempts.begin(now, name.clone(), until, before);
+        }
+    }
+
+    /// Keeps the ticket of an attempt that gave up for the next one, if that comes soon.
+    pub(super) fn keep_ticket(&mut self, now: Instant, id: LockId, ticket: u64) {
+        if let Some(Attempt { name, slot, .. }) = self.attempts.get(&id).map(|attempt| &**attempt) {
+            let (pace, ticket) = (slot.contention.pace(), Some(ticket));
+            let before = Before { pace, ticket, ..self.last_attempts.of(now, name) };
+            self.last_attempts.begin(now, name.clone(), now.after(Timing::MAX_BACK_OFF), before);
         }
     }
 }

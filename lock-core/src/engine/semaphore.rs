@@ -112,7 +112,7 @@ impl Engine {
         let from = self.rng.below(names.len());
         let open = |at: &usize| {
             let name = &names[*at];
-            let cools = now < self.cooldowns.of(now, name).0;
+            let cools = now < self.last_attempts.of(now, name).cooldown_until;
             !cools && !self.is_wanted(name)
         };
         (from..names.len()).chain(0..from).find(open).unwrap_or(from)

@@ -67,7 +67,7 @@ impl Engine {
         let (part_of, told) = (attempt.part_of, self.events.len());
         let own = attempt.own.as_ref().and_then(|own| own.timing.as_ref());
         let timing = own.unwrap_or(&self.config.timing);
-        let (cooldown_until, pace) = self.cooldowns.of(now, &attempt.name);
+        let before = self.last_attempts.of(now, &attempt.name);
         let mut cx = Context {
             id: part_of.unwrap_or(id),
             now,
@@ -75,8 +75,7 @@ impl Engine {
             session,
             notified_since: self.subscription.notified_since(),
             ahead,
-            cooldown_until,
-            pace,
+            before,
             // A part of a semaphore that waits would keep the others from claiming.
             may_queue: self.idle_waiter.is_some() && part_of.is_none(),
             round_trip: self.round_trip,
@@ -88,11 +87,15 @@ impl Engine {
             let takes_long = *outcome == Outcome::Delayed && self.capabilities.sessions.is_none();
             attempt.slot.among = if takes_long { 1 } else { usize::MAX };
         }
+        let wanted = attempt.slot.wants();
         attempt.slot.step(input, &mut cx);
         // The phase it is in now may have a limit that has passed already.
         attempt.slot.tick(&mut cx);
         let phase = attempt.slot.phase;
         let leaves = !attempt.slot.contends() && attempt.place != Place::Left;
+        let gave_up =
+            wanted && !matches!(attempt.slot.phase, Phase::Held { .. }) && !attempt.slot.wants();
+        let kept = attempt.slot.contention.ticket().filter(|_| gave_up);
         let knows_more = known.is_some_and(|known| attempt.slot.known() > known);
         if let Some(whole) = part_of {
             self.part_stepped(now, whole, id, told);
@@ -102,6 +105,9 @@ impl Engine {
         self.todo.extend(session.map(Todo::Tidy));
         if knows_more {
             self.tell_behind(id);
+        }
+        if let Some(ticket) = kept {
+            self.keep_ticket(now, id, ticket);
         }
         if leaves {
             self.leave_queue(id);

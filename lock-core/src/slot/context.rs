@@ -1,7 +1,7 @@
 //! The surroundings that one step of a slot may read and write.
 
 use super::sight::{Known, Sight};
-use crate::contention::Pace;
+use crate::contention::Before;
 use crate::event::{Event, LockId};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -19,10 +19,8 @@ pub(crate) struct Context<'a> {
     pub(crate) notified_since: Option<Instant>,
     /// What an attempt ahead in the same queue knows of the lock.
     pub(crate) ahead: Option<Sight>,
-    /// Others that wait for the lock go first until then.
-    pub(crate) cooldown_until: Instant,
-    /// The pace of those that wait for it, as far as it was seen.
-    pub(crate) pace: Pace,
+    /// What the last attempts of this process for the same lock have seen.
+    pub(crate) before: Before,
     /// A connection is ready to wait in the server's queue.
     pub(crate) may_queue: bool,
     pub(crate) round_trip: Duration,

@@ -186,6 +186,11 @@ impl Slot {
         }
     }
 
+    /// Whether it was not granted the lock yet, and may be.
+    pub(crate) fn wants(&self) -> bool {
+        matches!(self.phase, Phase::Queued | Phase::Waiting { .. } | Phase::Claiming { .. })
+    }
+
     /// Whether the attempt is in the way of a local rival for the same name.
     pub(crate) fn contends(&self) -> bool {
         !matches!(self.phase, Phase::Lost { .. } | Phase::Draining { .. } | Phase::Gone)

@@ -57,6 +57,10 @@ pub(crate) struct Crowd<S> {
     busy_until: Instant,
     /// The server looks again some time after what a request waits for has changed, and not at that moment.
     notices_late: bool,
+    /// Each wants another lock as well, which a third of them want.
+    two: bool,
+    /// One of four wants it for so long, again and again.
+    moment: Option<Duration>,
     /// Whoever has released it does not want it again.
     rests: bool,
     number: u64,
@@ -112,6 +116,8 @@ impl<S: Server> Crowd<S> {
             work: Duration::ZERO,
             busy_until: Instant::default(),
             notices_late: false,
+            two: false,
+            moment: None,
             rests: false,
             number: 0,
             random: seed | 1,
@@ -141,6 +147,14 @@ impl<S: Server> Crowd<S> {
 
     pub(crate) fn on_a_server_that_notices_late(self) -> Self {
         Self { notices_late: true, ..self }
+    }
+
+    pub(crate) fn that_want_two(self) -> Self {
+        Self { two: true, ..self }
+    }
+
+    pub(crate) fn of_whom_some_give_up_after(self, moment: Duration) -> Self {
+        Self { moment: Some(moment), ..self }
     }
 
     /// Each has the lock for so long.
@@ -221,9 +235,16 @@ impl<S: Server> Crowd<S> {
     }
 
     fn wants(&mut self, n: usize) {
-        let name = LockName::new("crowd").expect("a good name");
-        let one = &mut self.all[n];
-        one.id = Some(one.engine.acquire(self.now, name, false, None));
+        let name = |name: &str| LockName::new(name).expect("a good name");
+        let some = self.moment.filter(|_| n.is_multiple_of(4));
+        let (one, give_up) = (&mut self.all[n], some.map(|moment| self.now.after(moment)));
+        let id = if self.two {
+            let names = Vec::from([name("crowd"), name(&format!("crowd {}", n % 3))]);
+            one.engine.acquire_all(self.now, names, false, give_up)
+        } else {
+            one.engine.acquire(self.now, name("crowd"), false, give_up)
+        };
+        one.id = Some(id);
         one.since = self.granted;
         self.goes_on(n);
     }
@@ -246,6 +267,7 @@ impl<S: Server> Crowd<S> {
                     self.happens(self.now.after(self.hold), n, Next::Releases);
                 }
                 Event::Released { .. } if !self.rests => self.wants(n),
+                Event::NotAcquired { .. } => self.wants(n),
                 _ => {}
             }
         }

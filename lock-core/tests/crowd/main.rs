@@ -113,6 +113,29 @@ fn a_waiter_that_sleeps_through_its_turn_waits_for_one_more() {
     }
 }
 
+/// Each keeps its ticket for the next time: nobody has to wait for one that is gone.
+#[test]
+fn those_that_try_for_a_moment_again_and_again_are_let_go_in_turn() {
+    let moment = Duration::from_millis(20);
+    for (notifies, requests) in [(true, 12.0), (false, 18.0)] {
+        for contenders in [8, 32] {
+            let crowd = Crowd::new(contenders, notifies, 8).of_whom_some_give_up_after(moment);
+            goes_round(crowd, Round { requests, held: 0.4, evenly: 0.8, longest: 1.5 });
+        }
+    }
+}
+
+/// Whoever frees what others wait for comes after them, though it takes no place in a line before it is denied.
+#[test]
+fn those_that_want_two_are_let_go_in_turn() {
+    for (notifies, requests) in [(true, 12.0), (false, 18.0)] {
+        for contenders in [8, 32] {
+            let crowd = Crowd::new(contenders, notifies, 8).that_want_two();
+            goes_round(crowd, Round { requests, held: 0.3, evenly: 0.9, longest: 1.5 });
+        }
+    }
+}
+
 /// Each waits for the end of the one ahead. Its session may join again behind it, while one that has just come takes what it
 /// freed.
 #[test]

@@ -177,6 +177,23 @@ fn a_signal_ends_a_release_that_has_no_answer() {
     assert!(ended.stderr.contains("a signal ended withlock before the server had"), "{ended:?}");
 }
 
+/// It was told once, while the release of its term had no answer.
+#[test]
+#[ignore = "needs a PostgreSQL server: tests/run starts one"]
+fn a_signal_during_a_release_ends_a_leader() {
+    let (place, sandbox) = (Place::postgres(), Sandbox::new());
+    let proxy = Proxy::start(&server_of(place.url()));
+    let through = place.through(&proxy.url(place.url())).whole_url();
+    let args = ["--leader", "--max-hold", "1s", "n"];
+    let leader = sandbox.hold(&through, &args, "exec sleep 600");
+    proxy.set(Mode::Hole);
+    let command = sandbox.child();
+    eventually("its term ends", || !is_alive(command));
+    std::thread::sleep(Duration::from_millis(300));
+    leader.signal(Signal::TERM);
+    leader.end().expect(143);
+}
+
 macro_rules! unconfirmed {
     ($($name:ident: $place:ident, $needs:literal;)*) => {$(
         #[test]

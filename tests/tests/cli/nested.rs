@@ -149,6 +149,16 @@ fn who_waits_for_its_own_end_is_told_so() {
     }
 }
 
+/// The lock that it waits for has the same name.
+#[test]
+fn who_waits_at_another_place_does_not_wait_for_its_own_end() {
+    let sandbox = Sandbox::new();
+    let _holder = sandbox.hold("sqlite:b.db", &["outer"], "exec sleep 600");
+    let script = r#""$W" --db sqlite:b.db --wait 1s outer -- true"#;
+    let ended = outer(&sandbox, |_| {}, &["--db", "sqlite:a.db"], script).expect(124);
+    assert!(!ended.stderr.contains("its own end"), "{ended:?}");
+}
+
 /// As `sudo` does it, or a job's runner. That it is inside another is seen all the same.
 #[test]
 fn without_its_environment_it_refuses_and_never_becomes_local() {
