@@ -29,6 +29,26 @@ pub(crate) fn check() -> Result<(), ConfigError> {
         .map_err(|_| ConfigError::Runtime("no timer: build it with enable_time or enable_all"))
 }
 
+/// Reads files on a thread of its own, because a connect must not queue behind the program's other work on the runtime's blocking
+/// threads, and must not wait for ever for a disk that hangs.
+#[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
+pub(crate) async fn apart<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ConfigError> + Send + 'static,
+) -> Result<T, ConfigError> {
+    const LIMIT: Duration = Duration::from_secs(10);
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("lock files".to_string());
+    thread
+        .spawn(move || drop(tell.send(read())))
+        .map_err(|error| ConfigError::System(format!("it cannot start a thread: {error}")))?;
+    let told = match tokio::time::timeout(LIMIT, told).await {
+        Ok(Ok(read)) => return read,
+        Ok(Err(_)) => "a file with certificates cannot be read, because of a panic",
+        Err(_) => "a file with certificates was not read in time",
+    };
+    Err(ConfigError::System(told.to_string()))
+}
+
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
 fn check_io() -> Result<(), ConfigError> {
     // A socket that leads nowhere. If the system has none to give, the client is told so, too.

@@ -8,6 +8,7 @@ mod link;
 
 use super::panics::{PANICKED, guarded};
 use super::{Backend, Backends, left};
+use crate::runtime::apart;
 use hyper::header::HeaderValue;
 use link::{Address, Answer, Link};
 use lock_core::config::ConfigError;
@@ -44,8 +45,7 @@ struct To {
 }
 
 impl Requests {
-    /// Makes requests to `server`, with the rights of `token`. A thread for blocking reads the files with the
-    /// certificates.
+    /// Makes requests to `server`, with the rights of `token`.
     pub(crate) async fn new(
         codec: Codec,
         server: Server,
@@ -53,9 +53,7 @@ impl Requests {
     ) -> Result<Self, ConfigError> {
         let token = token.as_deref().map(token_header).transpose()?;
         let read = move || server.agents().try_map(|agent| Address::new(&server, &agent));
-        let agents = tokio::task::spawn_blocking(read)
-            .await
-            .unwrap_or_else(|error| Err(ConfigError::System(error.to_string())))?;
+        let agents = apart(read).await?;
         Ok(Self::over(Arc::new(To { codec, agents, token })))
     }
 

@@ -10,6 +10,7 @@ mod statements;
 use super::factory::Factory;
 use super::names::addresses_of;
 use super::{Session, Source as Sessions};
+use crate::runtime::apart;
 use call::{CallError, guarded};
 use lock_core::Failure;
 use lock_core::config::ConfigError;
@@ -310,12 +311,9 @@ async fn writable(client: Conn) -> Result<Conn, Failure> {
     }
 }
 
-/// Fails if every handshake would fail because of this side's settings. A thread for blocking reads the files
-/// with the certificates.
+/// Fails if every handshake would fail because of this side's settings.
 pub(crate) async fn check(server: Server) -> Result<Server, ConfigError> {
-    tokio::task::spawn_blocking(move || server.check().map(|()| server))
-        .await
-        .unwrap_or_else(|error| Err(ConfigError::System(error.to_string())))
+    apart(move || server.check().map(|()| server)).await
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::{Session, Source as Sessions};
 use crate::alarm::Alarm;
 use crate::backend::names::addresses_of;
 use crate::backend::panics::{PANICKED, guarded};
+use crate::runtime::apart;
 use futures_util::TryStreamExt;
 use lock_core::config::ConfigError;
 use lock_core::sql::postgres::{connect_failed, notification, statement_failed};
@@ -343,15 +344,6 @@ async fn attempt(address: &Config, tls: Tls) -> Result<Link, Failure> {
 pub(crate) async fn check(tls: &Tls) -> Result<(), ConfigError> {
     let tls = tls.clone();
     apart(move || tls.check()).await
-}
-
-/// Runs `work`, which reads certificates from files, on a thread for blocking.
-async fn apart<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, ConfigError> + Send + 'static,
-) -> Result<T, ConfigError> {
-    tokio::task::spawn_blocking(read)
-        .await
-        .unwrap_or_else(|error| Err(ConfigError::System(error.to_string())))
 }
 
 async fn rows(

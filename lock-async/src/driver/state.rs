@@ -97,6 +97,8 @@ impl State {
     }
 
     fn close(&mut self, now: Instant) {
+        // Who is told something already is not released any more.
+        self.drain(now);
         self.closed = true;
         // The server may have granted locks meanwhile. They are released before the callers are told.
         for (id, wanted) in std::mem::take(&mut self.waiting) {

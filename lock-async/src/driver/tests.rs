@@ -33,6 +33,8 @@ struct Script {
     /// The time that an answer takes.
     pause: Mutex<Duration>,
     refuses: std::sync::atomic::AtomicBool,
+    /// Somebody else has all locks.
+    taken: std::sync::atomic::AtomicBool,
     closed: std::sync::atomic::AtomicBool,
 }
 
@@ -45,8 +47,10 @@ impl Backend for Fake {
     ) -> Result<Reply, Failure> {
         let (what, reply) = match &request {
             Request::Acquire { claims, .. } => {
-                let granted = |_| Outcome::Granted(Fence::new(1));
-                ("acquire", Reply::Outcomes(claims.iter().map(granted).collect()))
+                let taken = self.0.taken.load(Ordering::SeqCst);
+                let granted = Outcome::Granted(Fence::new(1));
+                let outcome = if taken { Outcome::Busy(None) } else { granted };
+                ("acquire", Reply::Outcomes(vec![outcome; claims.len()]))
             }
             Request::Renew { claims, .. } => {
                 ("renew", Reply::Outcomes(vec![Outcome::Done; claims.len()]))

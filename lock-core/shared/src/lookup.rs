@@ -7,19 +7,19 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod stand_in;
 
+use crate::process::PerProcess;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// The addresses of a name, which may be none, or an error in one line.
 pub type Answer = Result<Vec<SocketAddr>, String>;
 
-/// The lookups in flight, at most one for each name. The process id is part of the key, because a fork
-/// inherits none of the threads.
-static UNDER_WAY: Mutex<BTreeMap<(u32, String), Shared>> = Mutex::new(BTreeMap::new());
+/// The lookups in flight, at most one for each name.
+type UnderWay = Mutex<BTreeMap<String, Shared>>;
 
 type Shared = Arc<Mutex<State>>;
 
@@ -60,18 +60,23 @@ pub fn late(name: &str) -> String {
     format!("the name server did not answer in time for {name}")
 }
 
+fn under_way() -> &'static UnderWay {
+    static FIRST: OnceLock<PerProcess<UnderWay>> = OnceLock::new();
+    PerProcess::here(&FIRST, UnderWay::default)
+}
+
 fn joined(name: &str) -> Shared {
-    let key = (std::process::id(), name.to_string());
-    let mut under_way = locked(&UNDER_WAY);
+    let key = name.to_string();
+    let mut under_way = locked(self::under_way());
     if let Some(state) = under_way.get(&key) {
         return state.clone();
     }
     let state = Arc::new(Mutex::new(State::default()));
     let (asks, told) = (key.clone(), state.clone());
     let ask = move || {
-        let answer = system(&asks.1);
+        let answer = system(&asks);
         // A later caller asks anew.
-        locked(&UNDER_WAY).remove(&asks);
+        locked(self::under_way()).remove(&asks);
         tell(&told, answer);
     };
     match std::thread::Builder::new().name("lock lookup".to_string()).spawn(ask) {

@@ -103,7 +103,12 @@ impl Shared {
         let until = now.after(state.engine.timing().answer_grace());
         // A guard exists if the lock was granted after its caller gave up.
         let guard = state.take_guard(id);
-        state.callers.insert(id, Box::default());
+        let caller = state.callers.insert(id, Box::default());
+        if caller.is_some_and(|caller| matches!(caller.acquired, Some(Acquired::Not(..)))) {
+            // It has ended: nothing more is told of it.
+            self.deregister(state, id);
+            return Ok(Release::NotOurs);
+        }
         state.engine.release_after(now, id, keep);
         let release = loop {
             state = self.settle(state)?;

@@ -1,6 +1,6 @@
 //! An `Admin` of the async driver on more than one runtime, as tests share one that have a runtime each.
 
-use lock_async::{Admin, Observer};
+use lock_async::{Admin, Locks, Observer};
 use lock_tests::place::Place;
 use std::future::Future;
 use std::time::Duration;
@@ -74,4 +74,33 @@ fn an_admin_of_consul_may_be_used_on_another_runtime() {
 #[test]
 fn an_admin_of_a_file_may_be_used_on_another_runtime() {
     an_admin_may_be_used_on_another_runtime(&Place::sqlite());
+}
+
+/// The runtime's only thread for what blocks is taken. Certificates are read all the same.
+fn connects_beside_work_that_blocks(url: &str) {
+    let mut builder = Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).max_blocking_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let (ends, waits) = std::sync::mpsc::channel::<()>();
+    runtime.spawn_blocking(move || waits.recv());
+    let opened = runtime.block_on(async { timeout(SOON, Locks::connect(url)).await });
+    let guard = opened.expect("not held up").expect("connected");
+    soon(&runtime, async { guard.lock("a").await.expect("free").release().await.expect("freed") });
+    drop((guard, ends));
+}
+
+#[test]
+#[ignore = "needs servers: tests/run starts some"]
+fn no_connect_waits_for_the_programs_other_work() {
+    let checked = Place::postgres();
+    let url = checked.whole_url();
+    let authority = std::env::var("LOCK_TEST_POSTGRES_CA");
+    let authority = authority.expect("tests/run makes an authority and sets it");
+    let joined = if url.contains('?') { '&' } else { '?' };
+    connects_beside_work_that_blocks(&format!(
+        "{url}{joined}sslmode=verify-ca&sslrootcert={authority}"
+    ));
+    for place in [Place::postgres(), Place::mysql(), Place::mariadb(), Place::consul()] {
+        connects_beside_work_that_blocks(&place.whole_url());
+    }
 }

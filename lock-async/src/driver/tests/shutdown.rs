@@ -81,6 +81,23 @@ async fn shutdown_ends_waits() {
     assert_eq!(*server.0.left.lock().expect("unpoisoned"), [0], "the home said goodbye");
 }
 
+/// The task hears of both at once. What was answered already is not released, and no answer would come to that.
+#[tokio::test]
+async fn who_was_denied_when_the_locks_are_closed_is_told_so() {
+    let fake = mute();
+    fake.0.taken.store(true, Ordering::SeqCst);
+    let locks = table(&fake);
+    let wait = tokio::spawn({
+        let locks = locks.clone();
+        async move { locks.try_lock("a").await.map(drop) }
+    });
+    until(|| !fake.0.began.lock().expect("unpoisoned").is_empty()).await;
+    fake.0.answers.as_ref().expect("counted").add_permits(1);
+    locks.close();
+    assert_eq!(wait.await.expect("no panic"), Ok(()));
+    assert_eq!(ended(&fake), ["acquire"]);
+}
+
 #[tokio::test]
 async fn guards_keep_their_locks_through_a_shutdown() {
     let fake = Fake::default();

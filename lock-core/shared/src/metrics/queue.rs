@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// Entries beyond this number are counted instead of kept.
+/// Renewals beyond this number of entries are counted instead of kept. Losses are kept: each is the end of a hold, of which the
+/// recorder counts how many there are.
 const MOST: usize = 4096;
 
 pub(super) enum Entry {
@@ -56,7 +57,7 @@ impl Queue {
     /// Queues an entry, or counts it if there are too many. Blocks for moments only.
     pub(super) fn push(&self, entry: Entry) {
         let mut waiting = self.lock();
-        if waiting.entries.len() < MOST {
+        if waiting.entries.len() < MOST || matches!(entry, Entry::Lost { .. }) {
             waiting.entries.push_back(entry);
         } else {
             waiting.missed += 1;
@@ -243,9 +244,10 @@ mod tests {
         for _ in 0..MOST + 3 {
             queue.push(Entry::RenewalFailed);
         }
+        queue.push(Entry::Lost { reason: "taken", name: None, held: None });
         assert!(matches!(queue.next(), (Entry::RenewalFailed, 3)));
         assert!(matches!(queue.next(), (Entry::RenewalFailed, 0)), "told once");
-        assert_eq!(queue.lock().entries.len(), MOST - 2);
+        assert_eq!(queue.lock().entries.len(), MOST - 1, "a loss is kept");
     }
 
     #[test]

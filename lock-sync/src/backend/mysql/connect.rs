@@ -10,20 +10,25 @@ use lock_core::Failure;
 use lock_core::sql::mysql::{READ_ONLY, connect_failed, takes_writes};
 use lock_shared::hosts::{Hosts, share};
 use lock_shared::mysql::words::NO_WRITES;
+use lock_shared::process::PerProcess;
 use lock_shared::sslmode::SslMode;
 use mysql::prelude::Queryable;
 use mysql::{Conn, DriverError, Error, Opts, OptsBuilder, SslOpts};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Number of attempts to connect to one place that may hang at a time.
 const MOST: usize = 4;
 
-/// Attempts that were left behind: their process, their place, and a weak reference that lives as long as
-/// their thread.
-static LEFT: Mutex<Vec<(u32, String, Weak<()>)>> = Mutex::new(Vec::new());
+/// Attempts that were left behind: their place, and a weak reference that lives as long as their thread.
+type Left = Mutex<Vec<(String, Weak<()>)>>;
+
+fn left() -> MutexGuard<'static, Vec<(String, Weak<()>)>> {
+    static FIRST: OnceLock<PerProcess<Left>> = OnceLock::new();
+    PerProcess::here(&FIRST, Left::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Connects to the first host that can be used, and returns its place among them. If there are several, the host
 /// must take writes.
@@ -150,8 +155,7 @@ fn attempt(
         Ok(connected) => connected,
         Err(RecvTimeoutError::Disconnected) => Err(not_connected(CallError::Panic)),
         Err(RecvTimeoutError::Timeout) => {
-            let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
-            left.push((std::process::id(), place.to_string(), at_it));
+            left().push((place.to_string(), at_it));
             Err(no_time())
         }
     }
@@ -160,10 +164,9 @@ fn attempt(
 /// Number of attempts to connect to `place` that were left behind and go on. A fork has none of its parent's
 /// threads.
 fn hanging(place: &str) -> usize {
-    let process = std::process::id();
-    let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
-    left.retain(|(of, _, at_it)| *of == process && at_it.strong_count() > 0);
-    left.iter().filter(|(_, to, _)| to == place).count()
+    let mut left = left();
+    left.retain(|(_, at_it)| at_it.strong_count() > 0);
+    left.iter().filter(|(to, _)| to == place).count()
 }
 
 fn handshake(opts: &Opts, mode: SslMode) -> Result<Conn, CallError> {
@@ -216,11 +219,9 @@ mod tests {
     /// A server that hangs keeps nobody from another one.
     #[test]
     fn attempts_that_hang_count_at_their_place_only() {
-        let (alive, ours) = (Arc::new(()), std::process::id());
-        for process in [ours, ours, ours + 1] {
-            let at_it = Arc::downgrade(&alive);
-            let left = (process, "hangs.invalid:1".to_string(), at_it);
-            LEFT.lock().expect("unpoisoned").push(left);
+        let alive = Arc::new(());
+        for _ in 0..2 {
+            left().push(("hangs.invalid:1".to_string(), Arc::downgrade(&alive)));
         }
         assert_eq!((hanging("hangs.invalid:1"), hanging("other.invalid:1")), (2, 0));
         drop(alive);
