@@ -17,7 +17,7 @@ impl Locks {
     ///
     /// It returns anything that leads to a client: a `Box` of one, or a pool's guard. Nobody else may use that client
     /// meanwhile: a lock that is granted inside a transaction of somebody else's is undone with it. Each client is used as
-    /// [with one client](Self::with_postgres), whose settings stay as they are.
+    /// [with one client](Self::with_postgres), whose settings stay as they are, and which needs limits for a server that falls silent.
     ///
     /// ```no_run
     /// use lock_sync::{Config, Locks};

@@ -68,6 +68,10 @@ impl Locks {
     /// the connection breaks, locks that are held are lost at their deadline, and new ones are refused;
     /// [`from_postgres`](Self::from_postgres) takes a function that makes another.
     ///
+    /// While a server is silent, a call over a client of yours waits until the system gives the connection up, also a release:
+    /// the client knows no limit for one answer. Give it `tcp_user_timeout` and `keepalives`. Losses are told by their
+    /// deadlines all the same.
+    ///
     /// A server notifies waiters about releases, on a second connection. A client of yours has no second
     /// connection, so waiters poll, at least once a second.
     ///
