@@ -32,7 +32,7 @@ pub(crate) fn check() -> Result<(), ConfigError> {
 /// Reads files on a thread of its own, because a connect must not queue behind the program's other work on the runtime's blocking
 /// threads, and must not wait for ever for a disk that hangs.
 #[cfg(any(feature = "consul", feature = "mysql", feature = "postgres"))]
-pub(crate) async fn apart<T: Send + 'static>(
+pub(crate) async fn read_files<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, ConfigError> + Send + 'static,
 ) -> Result<T, ConfigError> {
     const LIMIT: Duration = Duration::from_secs(10);

@@ -345,19 +345,19 @@ pub(crate) fn others_wait(
     }
 }
 
-/// What the next attempt for a lock is to know of those of this process that were just before it.
+/// The memory of this process of its last attempts for a lock, for the next one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Before {
     /// One has freed what others wait for: they go first until then.
     pub(crate) cooldown_until: Instant,
     /// The pace at which the last has seen others have their turn.
     pub(crate) pace: Pace,
-    /// The ticket of one that gave up. Whoever comes again soon keeps its place; else those that try for a moment again and again
-    /// would each time leave one behind that is waited for.
+    /// The ticket of one that gave up. Callers that try for a moment again and again would else leave
+    /// a ticket behind each time, and the others would wait for it.
     pub(crate) ticket: Option<u64>,
 }
 
-/// The names of which that is known.
+/// That memory for each name, until it is forgotten.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct LastAttempts {
     by_name: BTreeMap<LockName, (Instant, Before)>,
@@ -366,13 +366,13 @@ pub(crate) struct LastAttempts {
 }
 
 impl LastAttempts {
-    /// What is known of those before, if that was just now.
+    /// The memory for `name`, empty if it is forgotten.
     pub(crate) fn of(&self, now: Instant, name: &LockName) -> Before {
         let recent = self.by_name.get(name).filter(|(until, _)| now < *until);
         recent.map(|(_, before)| *before).unwrap_or_default()
     }
 
-    /// Until then, this is known of those before. Forgets what is over.
+    /// Remembers `before` until then. Forgets the memories whose time is over.
     pub(crate) fn begin(&mut self, now: Instant, name: LockName, until: Instant, before: Before) {
         while let Some((over, name)) = self.by_time.first()
             && *over <= now

@@ -32,7 +32,7 @@
 //! earlier time, and finds it freed later: that counts as just now, up to a second. More than that is a clock that was set back, and
 //! then whoever claims it first has it. So waiters that have died or given up cost a moment for each
 //! doubling of their number, and never the lock. An attempt that follows within a second on one of the same process that gave up
-//! takes its ticket over, so whoever tries again and again leaves none behind. Whoever has no ticket comes after all that have one, and whoever does not wait takes what is free. A waiter that
+//! takes its ticket over, so a caller that tries again and again leaves none behind. Whoever has no ticket comes after all that have one, and whoever does not wait takes what is free. A waiter that
 //! slept through its turn, and a row whose history went backwards (it was removed, or restored), lead to a new ticket.
 //!
 //! The owner is a number that is never used for a second hold, so it identifies one hold: a late

@@ -8,7 +8,7 @@ mod link;
 
 use super::panics::{PANICKED, guarded};
 use super::{Backend, Backends, left};
-use crate::runtime::apart;
+use crate::runtime::read_files;
 use hyper::header::HeaderValue;
 use link::{Address, Answer, Link};
 use lock_core::config::ConfigError;
@@ -53,7 +53,7 @@ impl Requests {
     ) -> Result<Self, ConfigError> {
         let token = token.as_deref().map(token_header).transpose()?;
         let read = move || server.agents().try_map(|agent| Address::new(&server, &agent));
-        let agents = apart(read).await?;
+        let agents = read_files(read).await?;
         Ok(Self::over(Arc::new(To { codec, agents, token })))
     }
 

@@ -10,7 +10,7 @@ mod statements;
 use super::factory::Factory;
 use super::names::addresses_of;
 use super::{Session, Source as Sessions};
-use crate::runtime::apart;
+use crate::runtime::read_files;
 use call::{CallError, guarded};
 use lock_core::Failure;
 use lock_core::config::ConfigError;
@@ -313,7 +313,7 @@ async fn writable(client: Conn) -> Result<Conn, Failure> {
 
 /// Fails if every handshake would fail because of this side's settings.
 pub(crate) async fn check(server: Server) -> Result<Server, ConfigError> {
-    apart(move || server.check().map(|()| server)).await
+    read_files(move || server.check().map(|()| server)).await
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::{Session, Source as Sessions};
 use crate::alarm::Alarm;
 use crate::backend::names::addresses_of;
 use crate::backend::panics::{PANICKED, guarded};
-use crate::runtime::apart;
+use crate::runtime::read_files;
 use futures_util::TryStreamExt;
 use lock_core::config::ConfigError;
 use lock_core::sql::postgres::{connect_failed, notification, statement_failed};
@@ -263,7 +263,7 @@ async fn cancel(token: CancelToken, tls: &Tls) -> Result<(), String> {
         token.cancel_query(NoTls).await
     } else {
         let tls = tls.clone();
-        let make = apart(move || tls.rustls("the server")).await;
+        let make = read_files(move || tls.rustls("the server")).await;
         token.cancel_query(make.map_err(|error| error.to_string())?).await
     };
     cancelled.map_err(|error| describe(&error).1)
@@ -333,7 +333,7 @@ async fn attempt(address: &Config, tls: Tls) -> Result<Link, Failure> {
         SslMode::Prefer => Negotiate::Prefer,
         _ => Negotiate::Require,
     });
-    let make = apart(move || tls.rustls("the server"))
+    let make = read_files(move || tls.rustls("the server"))
         .await
         .map_err(|error| connect_failed(None, &error.to_string()))?;
     let (client, connection) = config.connect(make).await.map_err(|error| not_connected(&error))?;
@@ -343,7 +343,7 @@ async fn attempt(address: &Config, tls: Tls) -> Result<Link, Failure> {
 /// Fails if every handshake would fail because of this side's settings.
 pub(crate) async fn check(tls: &Tls) -> Result<(), ConfigError> {
     let tls = tls.clone();
-    apart(move || tls.check()).await
+    read_files(move || tls.check()).await
 }
 
 async fn rows(

@@ -97,7 +97,7 @@ impl State {
     }
 
     fn close(&mut self, now: Instant) {
-        // Who is told something already is not released any more.
+        // The engine has ended an attempt that was just denied, and would never tell the end of its release.
         self.drain(now);
         self.closed = true;
         // The server may have granted locks meanwhile. They are released before the callers are told.

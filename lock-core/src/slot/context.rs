@@ -19,7 +19,7 @@ pub(crate) struct Context<'a> {
     pub(crate) notified_since: Option<Instant>,
     /// What an attempt ahead in the same queue knows of the lock.
     pub(crate) ahead: Option<Sight>,
-    /// What the last attempts of this process for the same lock have seen.
+    /// The memory of the last attempts of this process for the same lock.
     pub(crate) before: Before,
     /// A connection is ready to wait in the server's queue.
     pub(crate) may_queue: bool,

@@ -113,7 +113,7 @@ fn a_waiter_that_sleeps_through_its_turn_waits_for_one_more() {
     }
 }
 
-/// Each keeps its ticket for the next time: nobody has to wait for one that is gone.
+/// A process keeps its ticket for the next attempt: nobody has to wait for a ticket without an owner.
 #[test]
 fn those_that_try_for_a_moment_again_and_again_are_let_go_in_turn() {
     let moment = Duration::from_millis(20);
@@ -125,7 +125,7 @@ fn those_that_try_for_a_moment_again_and_again_are_let_go_in_turn() {
     }
 }
 
-/// Whoever frees what others wait for comes after them, though it takes no place in a line before it is denied.
+/// A process that frees a lock comes after its waiters, though its attempts take no place in a line before a denial.
 #[test]
 fn those_that_want_two_are_let_go_in_turn() {
     for (notifies, requests) in [(true, 12.0), (false, 18.0)] {
@@ -136,7 +136,7 @@ fn those_that_want_two_are_let_go_in_turn() {
     }
 }
 
-/// Each waits for the end of the one ahead. Its session may join again behind it, while one that has just come takes what it
+/// A waiter waits for the end of the one ahead. Its session may join again behind it, while one that has just come takes what it
 /// freed.
 #[test]
 fn waiters_in_a_line_of_keys_go_on_while_others_come() {

@@ -38,8 +38,8 @@ impl Key {
     }
 }
 
-/// The holder frees the lock and joins the line again, and another takes it, before the waiter behind it hears of that. What it
-/// waited for has ended, although an entry of the same session is there.
+/// The holder frees the lock and joins the line again, and another takes it, before the waiter behind it hears of that. The
+/// entry that the waiter waited for has ended, although another of the same session is there.
 fn who_joins_again_is_behind_who_waited_for_it(driver: Driver) {
     let place = Place::consul();
     let (_, prefix) = place.url().rsplit_once('/').expect("a prefix");

@@ -81,7 +81,7 @@ async fn shutdown_ends_waits() {
     assert_eq!(*server.0.left.lock().expect("unpoisoned"), [0], "the home said goodbye");
 }
 
-/// The task hears of both at once. What was answered already is not released, and no answer would come to that.
+/// The task hears of both at once. A denied attempt is not released, for no answer would come to that.
 #[tokio::test]
 async fn who_was_denied_when_the_locks_are_closed_is_told_so() {
     let fake = mute();
